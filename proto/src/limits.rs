@@ -1,0 +1,51 @@
+//! Every bound on what a peer can make this side hold, by name. Each is checked before memory is taken.
+
+/// Longest name of one path component, in bytes. The limit of every file system that matters (ext4, xfs, APFS, NTFS).
+pub const NAME_BYTES_MAX: usize = 255;
+/// Longest path, in bytes, separators included. `PATH_MAX` on Linux less its NUL.
+pub const PATH_BYTES_MAX: usize = 4095;
+/// Most components in a path.
+pub const PATH_DEPTH_MAX: usize = 256;
+/// Longest symlink target, in bytes.
+pub const TARGET_BYTES_MAX: usize = 4095;
+/// Largest file that is synchronised, in bytes: 1 TiB.
+pub const FILE_BYTES_MAX: u64 = 1 << 40;
+
+/// Largest frame on the control stream, in bytes.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 4 << 20;
+/// Largest frame on a bundle stream, in bytes. One frame is one batch.
+pub const BUNDLE_FRAME_BYTES_MAX: usize = 8 << 20;
+/// Most operations in one batch.
+pub const BATCH_OPERATIONS_MAX: usize = 4096;
+/// Most bytes of content that travel inside one operation, encoded or decoded.
+pub const INLINE_CONTENT_BYTES_MAX: usize = 4 << 20;
+/// Most batches that a controller may have unanswered.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 64;
+/// Most paths in one tree request.
+pub const TREE_REQUEST_PATHS_MAX: usize = 4096;
+/// Most entries in one page of a tree listing.
+pub const LISTING_ENTRIES_MAX: usize = 16_384;
+/// Most entries one replica may announce in all.
+pub const TREE_ENTRIES_MAX: u64 = 20_000_000;
+/// Most changes in one `Changes` message.
+pub const CHANGES_MAX: usize = 4096;
+/// Most problems in one message. The rest are counted, not named.
+pub const PROBLEMS_MAX: usize = 256;
+/// Most chunks in one page of a recipe.
+pub const RECIPE_CHUNKS_MAX: usize = 16_384;
+/// Largest chunk of a streamed file, in bytes, as cut by the content-defined chunker.
+pub const CHUNK_BYTES_MAX: usize = 256 << 10;
+/// Most bytes of one block of streamed content, encoded or decoded.
+pub const BLOCK_BYTES_MAX: usize = 1 << 20;
+/// Most ignore patterns in one session.
+pub const IGNORE_PATTERNS_MAX: usize = 4096;
+/// Longest ignore pattern, in bytes.
+pub const IGNORE_PATTERN_BYTES_MAX: usize = 4096;
+/// Longest sentence in an error, a refusal or a goodbye, in bytes.
+pub const SENTENCE_BYTES_MAX: usize = 1024;
+/// Longest program version in a hello, in bytes.
+pub const SOFTWARE_BYTES_MAX: usize = 64;
+/// Most sessions (roots) on one connection.
+pub const SESSIONS_PER_CONNECTION_MAX: usize = 64;
+/// Most content streams that one session may have open at once.
+pub const CONTENT_STREAMS_MAX: usize = 8;

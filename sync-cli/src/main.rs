@@ -1,0 +1,2 @@
+//! synctl
+fn main() {}
