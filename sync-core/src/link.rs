@@ -1,1 +1,4 @@
 //! link
+/// x
+#[derive(Debug)]
+pub struct Credentials;
