@@ -19,21 +19,35 @@ pub(super) type Item = (Box<[u8]>, Node, Option<Stamp>);
 
 /// The topmost page over `items`, which are in strict order of name; `None` where there are none.
 pub(super) fn build(items: Vec<Item>) -> Option<Arc<Page>> {
-    let mut pages = Vec::new();
-    let mut names = Vec::new();
-    let (mut nodes, mut stamps) = (Vec::new(), Vec::new());
-    let mut items = items.into_iter().peekable();
-    while let Some((name, node, stamp)) = items.next() {
-        let is_end = items.peek().is_none() || hash::rank(&name) > 0;
-        names.push(name);
-        nodes.push(node);
-        stamps.push(stamp);
-        if is_end {
-            let packed = Names::pack(names.iter().map(|name| &name[..]));
-            names.clear();
-            let leaf = Leaf::new(packed, std::mem::take(&mut nodes), std::mem::take(&mut stamps));
-            pages.push(Arc::new(Page::Leaf(leaf)));
+    // Lengths first, so that every column is allocated once: freed spares between what stays are memory lost.
+    let mut lengths = Vec::new();
+    let mut len = 0;
+    for (name, ..) in &items {
+        len += 1;
+        if hash::rank(name) > 0 {
+            lengths.push(std::mem::take(&mut len));
         }
+    }
+    if len > 0 {
+        lengths.push(len);
+    }
+    let mut rest = items.as_slice();
+    let mut names = Vec::with_capacity(lengths.len());
+    for len in &lengths {
+        let (page, following) = rest.split_at_checked(*len).unwrap_or((rest, &[]));
+        names.push(Names::pack(page.iter().map(|(name, ..)| &name[..])));
+        rest = following;
+    }
+    let mut entries = items.into_iter().map(|(_, node, stamp)| (node, stamp));
+    let mut pages = Vec::with_capacity(lengths.len());
+    for (names, len) in names.into_iter().zip(lengths) {
+        let mut nodes = Vec::with_capacity(len);
+        let mut stamps = Vec::with_capacity(len);
+        for (node, stamp) in entries.by_ref().take(len) {
+            nodes.push(node);
+            stamps.push(stamp);
+        }
+        pages.push(Arc::new(Page::Leaf(Leaf::new(names, nodes, stamps))));
     }
     top(pages)
 }
