@@ -194,19 +194,15 @@ pub(super) fn collapse(mut page: Arc<Page>) -> Option<Arc<Page>> {
     (page.len() > 0).then_some(page)
 }
 
-/// Changes the stamp beside `name`, and no hash.
-pub(super) fn set_stamp(page: &mut Arc<Page>, name: &[u8], stamp: Option<Stamp>) {
+/// Puts a node that is equal to the one at `name`, with its stamp (and those in it), and keeps every hash.
+pub(super) fn refresh(page: &mut Arc<Page>, name: &[u8], node: Node, stamp: Option<Stamp>) -> Option<Node> {
     match Arc::make_mut(page) {
         Page::Leaf(leaf) => {
-            if let Ok(index) = leaf.names.search(name) {
-                leaf.set_stamp(index, stamp);
-            }
+            let index = leaf.names.search(name).ok()?;
+            leaf.set_stamp(index, stamp);
+            Some(std::mem::replace(leaf.node_mut(index, true)?, node))
         }
-        Page::Inner(inner) => {
-            if let Some(child) = inner.child_mut(inner.child_of(name), true) {
-                set_stamp(child, name, stamp);
-            }
-        }
+        Page::Inner(inner) => refresh(inner.child_mut(inner.child_of(name), true)?, name, node, stamp),
     }
 }
 
