@@ -1,5 +1,7 @@
 //! A whole tree as a run of entries: each directory followed by what it holds, in order of name, up to an end mark.
 
+use std::sync::mpsc::Sender;
+
 use sync_proto::{Name, limits::PATH_DEPTH_MAX};
 
 use super::codec::{NOTHING, Take, put_entry, tag};
@@ -50,14 +52,16 @@ pub(super) struct TreeReader {
     items: Option<Vec<Item>>,
     entries: u64,
     root: Dir,
+    finished: Sender<Dir>,
 }
 
 /// Bytes that no tree was written as.
 pub(super) struct Malformed;
 
 impl TreeReader {
-    pub(super) fn new() -> Self {
-        Self { above: Vec::new(), items: Some(Vec::new()), entries: 0, root: Dir::new() }
+    /// `finished` is given every directory as soon as it is complete, those in it before it.
+    pub(super) fn new(finished: Sender<Dir>) -> Self {
+        Self { above: Vec::new(), items: Some(Vec::new()), entries: 0, root: Dir::new(), finished }
     }
 
     /// Takes the entries in `bytes`, which must be whole ones.
@@ -99,6 +103,8 @@ impl TreeReader {
 
     fn end_directory(&mut self) -> Option<()> {
         let dir = Dir::from_sorted(self.items.take()?);
+        // Nobody may be listening: that costs time later, nothing else.
+        let _ = self.finished.send(dir.clone());
         match self.above.pop() {
             Some((name, stamp, mut items)) => {
                 items.push((name, Node::Directory(dir), stamp));

@@ -184,7 +184,7 @@ impl<R: Read> RecordReader<R> {
             return self.zeros_or_damage();
         }
         let whole = self.left >= u64::from(len) + CHECK_BYTES as u64;
-        let mut payload = self.bytes(len as usize)?;
+        let payload = self.bytes(len as usize)?;
         let check = self.bytes(CHECK_BYTES)?;
         if !whole || check.len() < CHECK_BYTES || payload.len() < len as usize {
             return Ok(Record::CutShort);
@@ -195,7 +195,6 @@ impl<R: Read> RecordReader<R> {
             return self.zeros_or_damage();
         }
         self.number += 1;
-        payload.shrink_to_fit();
         Ok(Record::Whole(payload, right))
     }
 

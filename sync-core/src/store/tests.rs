@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod million;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{Seek, SeekFrom, Write},

@@ -2,6 +2,7 @@
 
 mod cost;
 mod model;
+mod vectors;
 
 use std::sync::{Arc, LazyLock};
 
