@@ -141,6 +141,11 @@ pub fn expected(node: Option<&Node>) -> Expected {
     }
 }
 
+/// What an operation that puts a file or a symlink expects to replace.
+pub fn expected_entry(old: Option<&Entry>) -> Expected {
+    old.map_or(Expected::Nothing, |entry| Expected::Entry(entry.clone()))
+}
+
 /// Makes a plan of `steps`, against `beta` as it will be when it is done.
 ///
 /// What is created comes before what is removed, so that content can be copied from what is about to go. `whole` says of

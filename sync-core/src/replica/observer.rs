@@ -238,6 +238,7 @@ impl Observer {
             }
             Hint::Lost => {
                 self.scan_all();
+                self.watcher.retire_lost();
                 self.tell(Vec::new(), now, now);
             }
             Hint::RootGone => {}

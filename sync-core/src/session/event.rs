@@ -214,6 +214,4 @@ pub struct Status {
     pub conflicts: Vec<Conflict>,
     /// Problems, in order of path.
     pub problems: Vec<PathProblem>,
-    /// Where the state of the session is kept; `None`: in memory alone.
-    pub state_dir: Option<std::path::PathBuf>,
 }

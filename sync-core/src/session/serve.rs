@@ -5,6 +5,7 @@
 //! time.
 
 mod inbound;
+mod received;
 mod root;
 mod session;
 

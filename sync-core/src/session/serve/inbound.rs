@@ -2,12 +2,14 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use quinn::{Connection, RecvStream, SendStream};
 use sync_proto::{
     SyncPath,
+    escape::Escaped,
     limits::{BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, SESSIONS_PER_CONNECTION_MAX},
     message::{Batch, FileFrame, FileHeader, Open, Sentence, SessionId, StreamHeader, ToAgent, ToController},
 };
@@ -116,11 +118,11 @@ async fn opened(
     inputs: mpsc::Sender<Input>,
     inbox: mpsc::Receiver<Input>,
 ) -> Result<(), String> {
-    let asked = std::path::Path::new(std::ffi::OsStr::new(std::str::from_utf8(&open.root).unwrap_or_default()));
-    let asked = native_path(&open.root).unwrap_or_else(|| asked.to_owned());
-    let Some(root) = roots.iter().find(|root| root.path == asked) else {
+    let asked = native_path(&open.root);
+    let Some(root) = roots.iter().find(|root| root.is_at(&asked)) else {
         let served: Vec<String> = roots.iter().map(|root| root.path.display().to_string()).collect();
-        let sentence = format!("the agent does not serve {}: it serves {}", asked.display(), served.join(", "));
+        let asked = Escaped(&open.root);
+        let sentence = format!("the agent does not serve {asked}: it serves {}", served.join(", "));
         return refuse(writer, sentence).await;
     };
     let lease = match root.lease(open.controller, connection.remote_address().to_string()).await {
@@ -139,15 +141,15 @@ async fn opened(
 
 /// Bytes as a path of this platform.
 #[cfg(unix)]
-fn native_path(bytes: &[u8]) -> Option<std::path::PathBuf> {
+fn native_path(bytes: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
-    Some(std::path::PathBuf::from(std::ffi::OsStr::from_bytes(bytes)))
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
 }
 
 /// Bytes as a path of this platform.
 #[cfg(not(unix))]
-fn native_path(bytes: &[u8]) -> Option<std::path::PathBuf> {
-    std::str::from_utf8(bytes).ok().map(std::path::PathBuf::from)
+fn native_path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
 }
 
 async fn refuse(writer: &mut FrameWriter, sentence: String) -> Result<(), String> {

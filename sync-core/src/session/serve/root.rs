@@ -113,6 +113,11 @@ impl ServedRoot {
         })
     }
 
+    /// Whether a controller that names `path` means this root.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        self.path == path || self.real == path
+    }
+
     pub(super) fn id(&self) -> ReplicaId {
         self.id
     }

@@ -20,11 +20,19 @@ use sync_proto::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::root::{Lease, Opened, ServedRoot};
+use super::{
+    received::{Failure, ReceivedFile},
+    root::{Lease, Opened, ServedRoot},
+};
 use crate::{
     engine::view::View,
     link::FrameWriter,
-    replica::{Applied, Observation, Work, commit::Partial, transfer::ReceivedFile},
+    replica::{
+        Applied, Observation, Work,
+        commit::{Committer, Partial},
+        problem,
+        transfer::Reply,
+    },
     session::tell,
     tree::{Dir, Node, Tree},
 };
@@ -49,8 +57,8 @@ enum FileNews {
     Need(Need),
     /// The content is whole and verified.
     Complete(FileHeader, Partial),
-    /// It can't be received: the disk's fault, or the sender gave up (`None`).
-    Failed(BatchId, Option<Problem>),
+    /// It can't be received; without an outcome because the sender gave up, and needs no answer.
+    Failed(BatchId, Option<Outcome>),
     /// The peer broke the protocol.
     Fault(String),
 }
@@ -295,11 +303,11 @@ impl Session<'_> {
                 self.opened.replica.apply(batch.0, Work::File { path, expected, entry, partial });
                 Ok(true)
             }
-            FileNews::Failed(batch, problem) => {
+            FileNews::Failed(batch, outcome) => {
                 self.files_open -= 1;
                 self.effects.remove(&batch.0);
-                let Some(problem) = problem else { return Ok(true) };
-                let outcomes = Bounded::first(vec![Outcome::Failed(problem)]);
+                let Some(outcome) = outcome else { return Ok(true) };
+                let outcomes = Bounded::first(vec![outcome]);
                 self.say(&ToController::Outcomes(Outcomes { batch, outcomes, apply_micros: 0 })).await
             }
             FileNews::Fault(fault) => Err(fault),
@@ -309,48 +317,42 @@ impl Session<'_> {
 
 /// Receives one file, on a thread that may block on the disk.
 fn receive_file(
-    committer: &crate::replica::commit::Committer,
+    committer: &Committer,
+    header: FileHeader,
+    frames: mpsc::Receiver<FileFrame>,
+    news: &mpsc::Sender<FileNews>,
+) {
+    let batch = header.batch;
+    let path = header.path.clone();
+    let message = match receive(committer, header, frames, news) {
+        Ok(complete) => complete,
+        Err(Failure::Disk(error)) => FileNews::Failed(batch, Some(Outcome::Failed(problem::at(&path, &error)))),
+        Err(Failure::Again) => FileNews::Failed(batch, Some(Outcome::BaseMissing)),
+        // What has arrived stays for the next time.
+        Err(Failure::Aborted) => FileNews::Failed(batch, None),
+        Err(Failure::Peer(fault)) => FileNews::Fault(fault),
+    };
+    // A session that is gone needs no answer.
+    let _ = news.blocking_send(message);
+}
+
+fn receive(
+    committer: &Committer,
     header: FileHeader,
     mut frames: mpsc::Receiver<FileFrame>,
     news: &mpsc::Sender<FileNews>,
-) {
-    let said = |message: FileNews| news.blocking_send(message).is_ok();
-    let batch = header.batch;
-    let mut file = match ReceivedFile::begin(committer, &header) {
-        Ok(file) => file,
-        Err(error) => {
-            said(FileNews::Failed(batch, Some(crate::replica::problem::at(&header.path, &error))));
-            return;
-        }
-    };
+) -> Result<FileNews, Failure> {
+    let mut file = ReceivedFile::begin(committer, &header)?;
     while let Some(frame) = frames.blocking_recv() {
-        if matches!(frame, FileFrame::Abort) {
-            said(FileNews::Failed(batch, None));
-            return;
-        }
-        match file.handle(frame) {
-            Ok(crate::replica::transfer::Reply::None) => {}
-            Ok(crate::replica::transfer::Reply::Need(need)) => {
-                if !said(FileNews::Need(need)) {
-                    return;
-                }
+        match file.handle(frame)? {
+            Reply::None => {}
+            Reply::Need(need) => {
+                let _ = news.blocking_send(FileNews::Need(need));
             }
-            Ok(crate::replica::transfer::Reply::Complete) => {
-                said(FileNews::Complete(header, file.into_partial()));
-                return;
-            }
-            Err(error) => {
-                let message = match error.io() {
-                    Some(error) => FileNews::Failed(batch, Some(crate::replica::problem::at(&header.path, error))),
-                    None => FileNews::Fault(error.to_string()),
-                };
-                said(message);
-                return;
-            }
+            Reply::Complete => return Ok(FileNews::Complete(header, file.into_partial())),
         }
     }
-    // The stream broke off: what has arrived stays for the next time.
-    said(FileNews::Failed(batch, None));
+    Err(Failure::Aborted)
 }
 
 impl Effect {
