@@ -29,8 +29,6 @@ pub mod plan;
 pub mod reconcile;
 pub mod view;
 
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -16,8 +16,6 @@ mod serve;
 mod streams;
 mod tell;
 
-#[cfg(test)]
-mod tests;
 
 use std::{
     path::{Path, PathBuf},
@@ -215,7 +213,7 @@ impl Session {
             port: target.port,
             root: target.root,
             credentials: target.credentials,
-            controller: ReplicaId::random().map_err(|error| StartError::System(error.to_string()))?,
+            controller: random_id()?,
             ignore,
         };
         let shared = Arc::new(Shared { destination: shown, started: Instant::now(), status: Mutex::default() });
@@ -313,6 +311,12 @@ impl std::fmt::Display for Destination {
             Self::Quic { host, port, path } => write!(f, "quic://{host}:{port}{}", path.display()),
         }
     }
+}
+
+fn random_id() -> Result<ReplicaId, StartError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| StartError::System(error.to_string()))?;
+    Ok(ReplicaId(bytes))
 }
 
 /// The real path of a source.
