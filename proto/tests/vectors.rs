@@ -186,3 +186,12 @@ fn content_streams(check: &mut Check) {
     check.message("file-end", FileFrame::End);
     check.message("file-abort", FileFrame::Abort);
 }
+
+#[test]
+fn the_specification_names_every_limit() {
+    let spec = include_str!("../SPEC.md");
+    let names =
+        include_str!("../src/limits.rs").lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    let missing: Vec<&str> = names.filter(|name| !spec.contains(&format!("`{name}` |"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
