@@ -24,10 +24,15 @@ const IDLE_MILLIS_MAX: u32 = 60_000;
 
 /// The settings of the side that is `role`.
 pub(super) fn transport_config(role: Role) -> Arc<TransportConfig> {
+    with_initial_window(role, INITIAL_WINDOW_BYTES)
+}
+
+/// The same, with another first congestion window.
+pub(super) fn with_initial_window(role: Role, bytes: u64) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_BYTES_MAX);
     let mut cubic = CubicConfig::default();
-    cubic.initial_window(INITIAL_WINDOW_BYTES);
+    cubic.initial_window(bytes);
     // The controller opens all streams; what the agent may not do it is given no credit for.
     let (bidirectional, unidirectional) = match role {
         Role::Controller => (0, 0),
