@@ -145,3 +145,6 @@ impl Hello {
         Ok(Agreement { version, features: self.features & peer.features })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,3 +201,6 @@ impl fmt::Display for SyncPath {
         if self.is_root() { f.write_str(".") } else { Escaped(&self.0).fmt(f) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 mod crowd;
 mod files;
+mod flight;
 mod keys;
 mod streams;
 
