@@ -28,6 +28,12 @@ const BODY_BYTES_MAX: usize = crate::limits::BUNDLE_FRAME_BYTES_MAX;
 const CONFIG: Configuration<LittleEndian, Varint, Limit<BODY_BYTES_MAX>> =
     bincode::config::standard().with_limit::<BODY_BYTES_MAX>();
 
+/// What can travel in a frame. Implemented by every type of [`crate::message`]; the bound to write outside this crate,
+/// where bincode does not show.
+pub trait Message: Encode + Decode<()> {}
+
+impl<T: Encode + Decode<()>> Message for T {}
+
 /// Why a message can't be framed. The caller built one that breaks a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("message of {len} bytes is over the frame limit of {max}")]
