@@ -66,7 +66,7 @@ Examples:
   synctl ignored
   synctl ignored --output json
 
-Any of these takes part again by a negated pattern: --ignore '!.DS_Store', or the same line in .syncignore.";
+Any of these takes part again by a negated pattern: --ignore '!.DS_Store', or the line !.DS_Store in .syncignore.";
 
 const WHY_HELP: &str = "\
 Examples:

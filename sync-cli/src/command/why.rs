@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use sync_core::ignore::{IgnoreFile, Rules};
-use sync_proto::SyncPath;
+use sync_core::ignore::{IGNORE_FILE_BYTES_MAX, IgnoreFile, Reason, Rules, RulesBuilder, Source};
+use sync_proto::{Name, SyncPath, message::IgnoreSettings};
 
 use crate::{
     args::{Format, WhyArgs},
@@ -21,9 +21,6 @@ use crate::{
     },
 };
 
-/// More of an ignore file is not obeyed, as in a session.
-const IGNORE_FILE_BYTES_MAX: u64 = 1 << 20;
-
 /// The line of `--output json`.
 #[derive(Debug, Serialize)]
 struct Why {
@@ -31,8 +28,21 @@ struct Why {
     #[serde(flatten)]
     path: PathBody,
     ignored: bool,
-    pattern: Option<String>,
-    source: Option<String>,
+    reason: Option<ReasonBody>,
+}
+
+/// What leaves a path out.
+#[derive(Debug, Serialize)]
+struct ReasonBody {
+    /// The path itself, or the directory above it that holds it back.
+    #[serde(flatten)]
+    path: PathBody,
+    pattern: String,
+    source: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
 }
 
 pub(super) fn run(args: &WhyArgs) -> anyhow::Result<Exit> {
@@ -45,26 +55,46 @@ pub(super) fn run(args: &WhyArgs) -> anyhow::Result<Exit> {
         bail!("SRC itself always takes part: give a path in it");
     }
     let is_dir = ends_in_slash(&args.path) || is_directory(&source, &path);
-    let rules = rules_above(&source, &path, Rules::new(&ignore_settings(&args.ignore)?)?)?;
-    let ignored = rules.is_ignored(&path, is_dir);
+    let rules = rules_above(&source, &path, &ignore_settings(&args.ignore)?)?;
+    for problem in rules.problems() {
+        eprintln!("synctl: {problem}");
+    }
     let reason = rules.why(&path, is_dir);
     write_line(&match args.output {
-        Format::Human => {
-            let verdict = if ignored { "is left out" } else { "takes part" };
-            match &reason {
-                Some(reason) => format!("{path} {verdict}: {reason}"),
-                None => format!("{path} {verdict}: no pattern says otherwise"),
-            }
-        }
+        Format::Human => match &reason {
+            Some(reason) => reason.to_string(),
+            None => format!("{path} takes part"),
+        },
         Format::Json => json::object(&Why {
             version: json::VERSION,
             path: (&path).into(),
-            ignored,
-            pattern: reason.as_ref().map(|reason| reason.pattern.to_string()),
-            source: reason.as_ref().map(|reason| reason.source.to_string()),
+            ignored: reason.is_some(),
+            reason: reason.as_ref().map(Into::into),
         }),
     })?;
-    Ok(if ignored { Exit::Remains } else { Exit::Done })
+    Ok(if reason.is_some() { Exit::Remains } else { Exit::Done })
+}
+
+impl From<&Reason> for ReasonBody {
+    fn from(reason: &Reason) -> Self {
+        let (source, file, line) = match &reason.source {
+            Source::Session => ("session", None, None),
+            Source::File { dir, file, line } => {
+                let name = Name::new(file.name().as_bytes()).ok();
+                ("file", name.and_then(|name| dir.join(name).ok()), Some(*line))
+            }
+            Source::Default(_) => ("default", None, None),
+            Source::Vcs => ("vcs", None, None),
+            Source::Reserved => ("reserved", None, None),
+        };
+        Self {
+            path: (&reason.path).into(),
+            pattern: String::from_utf8_lossy(&reason.pattern).into_owned(),
+            source,
+            file: file.as_ref().map(Into::into),
+            line,
+        }
+    }
 }
 
 /// `path` as a path beneath the root: relative to it, or absolute and in it. By its name alone: it need not exist.
@@ -118,28 +148,29 @@ fn native(path: &SyncPath) -> std::path::PathBuf {
 }
 
 /// The rules with the ignore files of every directory above `path`.
-fn rules_above(source: &Path, path: &SyncPath, mut rules: Rules) -> anyhow::Result<Rules> {
+fn rules_above(source: &Path, path: &SyncPath, settings: &IgnoreSettings) -> anyhow::Result<Rules> {
+    let mut rules = RulesBuilder::new(settings)?;
     let mut dir = SyncPath::root();
     for name in path.components() {
-        for (kind, file_name) in [(IgnoreFile::Gitignore, ".gitignore"), (IgnoreFile::Syncignore, ".syncignore")] {
-            let file = source.join(native(&dir)).join(file_name);
+        for kind in [IgnoreFile::Gitignore, IgnoreFile::Syncignore] {
+            let file = source.join(native(&dir)).join(kind.name());
             let read = read_ignore_file(&file).with_context(|| format!("cannot read {}", shown(&file)))?;
-            if let Some(bytes) = read {
-                rules = rules.with_file(&dir, kind, Some(&bytes));
+            if let Some(content) = read {
+                rules.insert(&dir, kind, &content);
             }
         }
         dir = dir.join(name)?;
     }
-    Ok(rules)
+    Ok(rules.build())
 }
 
-/// The file's content, up to the limit; `None` where there is no regular file: a symlink is not followed, and a fifo
+/// The file's content, and enough beyond the limit for it to be seen; `None` where there is no regular file: a symlink is not followed, and a fifo
 /// would block.
 fn read_ignore_file(file: &Path) -> io::Result<Option<Vec<u8>>> {
     match std::fs::symlink_metadata(file) {
         Ok(metadata) if metadata.is_file() => {
             let mut bytes = Vec::new();
-            File::open(file)?.take(IGNORE_FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+            File::open(file)?.take(IGNORE_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
             Ok(Some(bytes))
         }
         Ok(_) => Ok(None),
@@ -187,9 +218,42 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(".gitignore");
         assert_eq!(read_ignore_file(&file).unwrap(), None);
-        std::fs::write(&file, vec![b'x'; IGNORE_FILE_BYTES_MAX as usize + 10]).unwrap();
-        assert_eq!(read_ignore_file(&file).unwrap().unwrap().len() as u64, IGNORE_FILE_BYTES_MAX);
+        std::fs::write(&file, vec![b'x'; IGNORE_FILE_BYTES_MAX + 10]).unwrap();
+        assert_eq!(read_ignore_file(&file).unwrap().unwrap().len(), IGNORE_FILE_BYTES_MAX + 1);
         assert_eq!(read_ignore_file(&file.join("x")).unwrap(), None);
         assert_eq!(read_ignore_file(dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn the_files_above_a_path_decide() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::write(root.join(".gitignore"), "*.log\nbuild/\n").unwrap();
+        std::fs::write(root.join("a/.syncignore"), "!keep.log\n").unwrap();
+        let settings = IgnoreSettings::default();
+        let check = |text: &str, expected: Option<(&str, &str, &str, u32)>| {
+            let path = SyncPath::parse(text.as_bytes()).unwrap();
+            let reason = rules_above(&root, &path, &settings).unwrap().why(&path, false);
+            let body = reason.as_ref().map(ReasonBody::from);
+            let found = body.map(|body| {
+                let file = serde_json::to_value(&body.file).unwrap()["path"].as_str().unwrap_or_default().to_owned();
+                (
+                    serde_json::to_value(&body.path).unwrap()["path"].as_str().unwrap().to_owned(),
+                    body.pattern,
+                    file,
+                    body.line,
+                )
+            });
+            let expected = expected.map(|(path, pattern, file, line)| {
+                (path.to_owned(), pattern.to_owned(), file.to_owned(), (line > 0).then_some(line))
+            });
+            assert_eq!(found, expected, "{text}");
+        };
+        check("a/b/c.rs", None);
+        check("a/b/c.log", Some(("a/b/c.log", "*.log", ".gitignore", 1)));
+        check("a/b/keep.log", None);
+        check("build/deep/x", Some(("build", "build/", ".gitignore", 2)));
+        check(".DS_Store", Some((".DS_Store", ".DS_Store", "", 0)));
     }
 }
