@@ -49,7 +49,7 @@ mod tests {
     }
 
     fn refused(args: &ServeArgs, variable: Option<&str>) -> String {
-        crate::serve::sentence(&agent(args, variable.map(OsStr::new)).unwrap_err())
+        crate::complaint::sentence(&agent(args, variable.map(OsStr::new)).unwrap_err())
     }
 
     #[test]

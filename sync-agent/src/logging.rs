@@ -13,7 +13,7 @@ const DEFAULT: &str = "info";
 pub(crate) fn start() {
     let asked = std::env::var(VARIABLE).unwrap_or_default();
     let filter = EnvFilter::try_new(if asked.is_empty() { DEFAULT } else { &asked }).unwrap_or_else(|error| {
-        eprintln!("sync-agent: {VARIABLE} is not a log filter ({error}); using {DEFAULT}");
+        crate::complaint::complain(format!("{VARIABLE} is not a log filter ({error}); using {DEFAULT}"));
         EnvFilter::new(DEFAULT)
     });
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -8,10 +8,11 @@
 //! | [`args`] | the command line |
 //! | [`credentials`] | who this side is and whom it accepts; the only module that knows keys |
 //! | [`serve`] | `sync-agent serve`: from arguments to a clean end |
-//! | [`interrupt`], [`logging`] | signals, and the log |
+//! | [`interrupt`], [`logging`], [`complaint`] | signals, the log, and errors as one line |
 #![forbid(unsafe_code)]
 
 mod args;
+mod complaint;
 mod credentials;
 mod interrupt;
 mod logging;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     match serve::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sync-agent: {}", serve::sentence(&error));
+            complaint::complain(complaint::sentence(&error));
             ExitCode::from(COULD_NOT_START)
         }
     }

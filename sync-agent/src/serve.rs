@@ -68,21 +68,6 @@ fn checked_root(root: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// The error, and each cause that it does not name itself.
-pub(crate) fn sentence(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -98,15 +83,8 @@ mod tests {
         assert_eq!(checked_root(&missing).unwrap(), missing);
         assert!(!missing.exists(), "it is made when it is asked for, not before");
         assert!(checked_root(Path::new("relative")).unwrap().is_absolute());
-        let refused = |path: &Path| sentence(&checked_root(path).unwrap_err());
+        let refused = |path: &Path| crate::complaint::sentence(&checked_root(path).unwrap_err());
         assert!(refused(&file).ends_with("file: it is not a directory"), "{}", refused(&file));
         assert!(refused(&file.join("below")).contains("cannot serve"), "{}", refused(&file.join("below")));
-    }
-
-    #[test]
-    fn a_cause_is_named_once() {
-        let error = anyhow::anyhow!("permission denied").context("cannot read x");
-        assert_eq!(sentence(&error), "cannot read x: permission denied");
-        assert_eq!(sentence(&error.context("cannot read x: permission denied")), "cannot read x: permission denied");
     }
 }

@@ -18,31 +18,32 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
-  synctl watch . /tmp/synctl-demo                                  try it: edit a file and look there
-  synctl watch --secret-file s . quic://pod.example:4433/work      follow changes into a pod
-  synctl push  --secret-file s . quic://pod.example:4433/work      once, for scripts
+  synctl watch . /tmp/synctl-demo              try it: edit a file, and look there
+  synctl watch --secret-file s . quic://pod.example:4433/work
+  synctl push  --secret-file s . quic://pod.example:4433/work
 
 Environment:
-  SYNCTL_SECRET  the shared secret, where no --secret-file or --key-file is given
-  SYNCTL_LOG     what is logged to stderr: error (default), info, debug, sync_core=trace, …
+  SYNCTL_SECRET  the shared secret, where no file with a secret or a key is given
+  SYNCTL_LOG     what is logged to stderr: error (default), info, sync_core=trace, …
   NO_COLOR       set to anything: no colours";
 
 const WATCH_HELP: &str = "\
 Examples:
   synctl watch . /tmp/synctl-demo
-  synctl watch --secret-file ~/.config/synctl/secret . quic://pod.example:4433/work
-  synctl watch --key-file ~/.config/synctl/identity --known-agent agent.pub . quic://[fd00::7]:4433/work
+  synctl watch --secret-file s . quic://pod.example:4433/work
+  synctl watch --key-file k --known-agent agent.pub . quic://[fd00::7]:4433/work
   synctl watch --ignore '*.log' --ignore /data --output json . /mnt/copy
 
-Exit code: 0 after Ctrl-C or SIGTERM, 2 could not start. A second Ctrl-C ends at once (130).";
+Exit code: 0 after Ctrl-C or SIGTERM, 2 could not start.
+A second Ctrl-C ends at once (130).";
 
 const PUSH_HELP: &str = "\
 Examples:
   synctl push . /tmp/synctl-demo
   synctl push --secret-file s --output json . quic://pod.example:4433/work
 
-Exit code: 0 in sync, 1 conflicts or problems remain, 2 could not (the agent is not there, wrong secret, halted,
-interrupted).";
+Exit code: 0 in sync, 1 conflicts or problems remain, 2 could not (the agent is
+not there, wrong secret, halted, interrupted).";
 
 const KEYGEN_HELP: &str = "\
 Examples:
@@ -66,7 +67,8 @@ Examples:
   synctl ignored
   synctl ignored --output json
 
-Any of these takes part again by a negated pattern: --ignore '!.DS_Store', or the line !.DS_Store in .syncignore.";
+Any of these takes part again by a negated pattern: --ignore '!.DS_Store', or the
+line !.DS_Store in a .syncignore file.";
 
 const WHY_HELP: &str = "\
 Examples:
@@ -120,10 +122,6 @@ pub(crate) struct SessionArgs {
     /// What goes which way
     #[arg(long, value_enum, default_value_t = ModeArg::OneWaySafe)]
     pub(crate) mode: ModeArg,
-    #[command(flatten)]
-    pub(crate) ignore: IgnoreArgs,
-    #[command(flatten)]
-    pub(crate) trust: TrustArgs,
     /// Where state is kept between runs [default: $XDG_STATE_HOME/synctl, else ~/.local/state/synctl]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state_dir: Option<PathBuf>,
@@ -133,6 +131,10 @@ pub(crate) struct SessionArgs {
     /// Tell only what needs attention: problems, conflicts, lost connections
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) ignore: IgnoreArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
 }
 
 /// What takes no part.
@@ -197,11 +199,11 @@ pub(crate) struct WhyArgs {
     /// A path in it: relative to SRC, or absolute; it need not exist (a trailing slash makes it a directory)
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
-    #[command(flatten)]
-    pub(crate) ignore: IgnoreArgs,
     /// How to tell it
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) ignore: IgnoreArgs,
 }
 
 /// How to tell what happens.

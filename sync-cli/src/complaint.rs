@@ -1,4 +1,12 @@
-//! An error and its causes as one line.
+//! What goes to stderr: one line, and no panic where stderr can't be written.
+
+use std::io::Write;
+
+/// Says it.
+pub(crate) fn complain(text: impl std::fmt::Display) {
+    // Nothing can be done about a closed stderr, and `eprintln!` would panic.
+    let _ = writeln!(std::io::stderr(), "synctl: {text}");
+}
 
 /// The error, and each cause that it does not name itself: `cannot make x: permission denied`.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {

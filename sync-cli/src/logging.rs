@@ -18,7 +18,7 @@ pub(crate) fn is_asked_for() -> bool {
 pub(crate) fn start() {
     let asked = std::env::var(VARIABLE).unwrap_or_default();
     let filter = EnvFilter::try_new(if asked.is_empty() { DEFAULT } else { &asked }).unwrap_or_else(|error| {
-        eprintln!("synctl: {VARIABLE} is not a log filter ({error}); using {DEFAULT}");
+        crate::complaint::complain(format!("{VARIABLE} is not a log filter ({error}); using {DEFAULT}"));
         EnvFilter::new(DEFAULT)
     });
     let ansi = io::stderr().is_terminal() && !crate::output::color_is_unwanted();

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if exit::is_broken_pipe(&error) => exit::Exit::Done.into(),
         Err(error) => {
-            eprintln!("synctl: {}", complaint::sentence(&error));
+            complaint::complain(complaint::sentence(&error));
             exit::Exit::CouldNot.into()
         }
     }

@@ -40,7 +40,9 @@ pub(crate) fn prepare(args: &SessionArgs) -> anyhow::Result<Prepared> {
         None => xdg(variable("XDG_STATE_HOME").as_deref(), variable("HOME").as_deref(), ".local/state"),
     };
     if state_dir.is_none() {
-        eprintln!("synctl: no HOME and no --state-dir: what is known of this session is forgotten when it ends");
+        crate::complaint::complain(
+            "no HOME and no --state-dir: what is known of this session is forgotten when it ends",
+        );
     }
     let destination = match &args.destination.0 {
         Destination::Local(path) => Destination::Local(absolute(path)?),

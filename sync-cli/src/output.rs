@@ -116,7 +116,7 @@ impl Output {
 
     /// Says why a session could not be started: on stderr, and for programs as the one event there will be.
     pub(crate) fn could_not_start(&mut self, reason: &str) -> io::Result<()> {
-        eprintln!("synctl: {reason}");
+        crate::complaint::complain(reason);
         match self.form {
             Form::Json => self.show(&Event::Stopped { reason: Some(reason.to_owned()) }),
             Form::Human { .. } => Ok(()),

@@ -45,7 +45,7 @@ fn key_pair(out: &Path) -> anyhow::Result<Exit> {
     std::fs::File::create_new(public_file)
         .and_then(|mut file| writeln!(file, "{public}"))
         .with_context(|| format!("cannot write {}", shown(public_file)))?;
-    eprintln!("synctl: private key in {}, public key in {}:", shown(out), shown(public_file));
+    crate::complaint::complain(format!("private key in {}, public key in {}:", shown(out), shown(public_file)));
     write_line(&public)?;
     Ok(Exit::Done)
 }

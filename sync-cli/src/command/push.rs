@@ -15,13 +15,16 @@ use crate::{args::SessionArgs, exit::Exit};
 const LOSSES_MAX: u32 = 3;
 
 pub(super) async fn run(args: &SessionArgs) -> anyhow::Result<Exit> {
-    let Some(mut running) = session::start(args).await? else { return Ok(Exit::CouldNot) };
+    let mut running = match session::start(args).await? {
+        Ok(running) => running,
+        Err(exit) => return Ok(exit),
+    };
     let end = bring_over(&mut running).await?;
     if let End::Incomplete { conflicts, problems } = end {
-        eprintln!("synctl: {}", remains(conflicts, problems));
+        crate::complaint::complain(remains(conflicts, problems));
     }
     if let End::CouldNot(Some(reason)) = &end {
-        eprintln!("synctl: {reason}");
+        crate::complaint::complain(reason);
     }
     running.finish(end.exit()).await
 }
@@ -69,7 +72,12 @@ async fn bring_over(running: &mut Running) -> io::Result<End> {
             biased;
             () = interrupts.next() => return Ok(End::CouldNot(Some("interrupted before everything was in sync".to_owned()))),
             event = events.next() => {
-                let Some(event) = event else { return Ok(End::CouldNot(None)) };
+                let Some(mut event) = event else { return Ok(End::CouldNot(None)) };
+                let next = link.after(&event);
+                if let (Next::GiveUp, Event::Disconnected { retry_in, .. }) = (next, &mut event) {
+                    // The session would try again; a push does not, and must not say so.
+                    *retry_in = None;
+                }
                 if listened_to {
                     match output.show(&event) {
                         Ok(()) => {}
@@ -78,7 +86,7 @@ async fn bring_over(running: &mut Running) -> io::Result<End> {
                         Err(error) => return Err(error),
                     }
                 }
-                match link.after(&event) {
+                match next {
                     Next::Flush => flush = Some(Box::pin(session.flush())),
                     Next::Wait => {}
                     Next::GiveUp => return Ok(End::CouldNot(None)),

@@ -1,5 +1,7 @@
 //! What `watch` and `push` share: a runtime, a session from arguments, and its orderly end.
 
+use std::io;
+
 use sync_core::session::{Events, Session};
 
 use crate::{args::SessionArgs, complaint, exit::Exit, interrupt::Interrupts, options, output::Output};
@@ -25,21 +27,24 @@ pub(super) fn on_runtime(command: impl Future<Output = anyhow::Result<Exit>>) ->
     result
 }
 
-/// Starts the session that the arguments describe. `None`: it could not be, and that has been said.
-pub(super) async fn start(args: &SessionArgs) -> anyhow::Result<Option<Running>> {
-    let interrupts = Interrupts::listen()?;
+/// Starts the session that the arguments describe. `Err` within: it could not be, and that has been said.
+pub(super) async fn start(args: &SessionArgs) -> anyhow::Result<Result<Running, Exit>> {
+    let mut interrupts = Interrupts::listen()?;
     let mut output = Output::new(args.output, args.quiet);
-    let started = match options::prepare(args) {
-        Ok(prepared) => {
-            Session::start(&prepared.source, prepared.destination, prepared.options).await.map_err(anyhow::Error::from)
-        }
-        Err(error) => Err(error),
+    let started = async {
+        let prepared = options::prepare(args)?;
+        Ok::<_, anyhow::Error>(Session::start(&prepared.source, prepared.destination, prepared.options).await?)
+    };
+    let started = tokio::select! {
+        started = started => started,
+        // Nothing has been begun that would have to be ended in order.
+        () = interrupts.next() => return Ok(Err(Exit::Killed)),
     };
     match started {
-        Ok((session, events)) => Ok(Some(Running { session, events, interrupts, output })),
+        Ok((session, events)) => Ok(Ok(Running { session, events, interrupts, output })),
         Err(error) => {
             output.could_not_start(&complaint::sentence(&error))?;
-            Ok(None)
+            Ok(Err(Exit::CouldNot))
         }
     }
 }
@@ -60,8 +65,11 @@ impl Running {
         };
         tokio::select! {
             ((), shown) = async { tokio::join!(session.stop(), last_words) } => {
-                shown?;
-                Ok(end)
+                match shown {
+                    // Nobody reads any more; that changes nothing about how it ended.
+                    Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+                    Ok(()) | Err(_) => Ok(end),
+                }
             }
             () = interrupts.next() => Ok(Exit::Killed),
         }

@@ -6,7 +6,10 @@ use super::session;
 use crate::{args::SessionArgs, exit::Exit};
 
 pub(super) async fn run(args: &SessionArgs) -> anyhow::Result<Exit> {
-    let Some(mut running) = session::start(args).await? else { return Ok(Exit::CouldNot) };
+    let mut running = match session::start(args).await? {
+        Ok(running) => running,
+        Err(exit) => return Ok(exit),
+    };
     let end = loop {
         tokio::select! {
             event = running.events.next() => match event {

@@ -57,7 +57,7 @@ pub(super) fn run(args: &WhyArgs) -> anyhow::Result<Exit> {
     let is_dir = ends_in_slash(&args.path) || is_directory(&source, &path);
     let rules = rules_above(&source, &path, &ignore_settings(&args.ignore)?)?;
     for problem in rules.problems() {
-        eprintln!("synctl: {problem}");
+        crate::complaint::complain(problem);
     }
     let reason = rules.why(&path, is_dir);
     write_line(&match args.output {

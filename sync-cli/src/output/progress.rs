@@ -44,8 +44,11 @@ impl Bar {
         if self.shown.is_none() && ready && !is_worth_a_bar(progress) {
             return;
         }
-        let shown =
-            self.shown.get_or_insert_with(|| Shown { bar: new_bar(), since: now, bytes_before: progress.bytes_done });
+        let shown = self.shown.get_or_insert_with(|| Shown {
+            bar: new_bar(message(progress, 0, Duration::ZERO)),
+            since: now,
+            bytes_before: progress.bytes_done,
+        });
         let (done, total) = position(progress);
         shown.bar.set_length(total);
         shown.bar.set_position(done);
@@ -75,11 +78,11 @@ impl Drop for Bar {
     }
 }
 
-fn new_bar() -> ProgressBar {
+fn new_bar(message: String) -> ProgressBar {
     let style = ProgressStyle::with_template("[{wide_bar}] {percent:>3}%  {msg}  {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");
-    ProgressBar::new(0).with_style(style)
+    ProgressBar::new(0).with_style(style).with_message(message)
 }
 
 /// Done and total, in one unit: a small file costs about as much as 16 KiB of a large one, whatever its length, so that
