@@ -88,6 +88,9 @@ pub enum ToController {
 pub struct Open {
     /// Names the session on content streams.
     pub session: SessionId,
+    /// Who opens it: chosen at random once for a session's whole life. The same one coming back takes its place over from
+    /// a connection that is dead but not known to be; any other is refused while the root is taken.
+    pub controller: ReplicaId,
     /// The absolute path of the root at the agent, as bytes. It must be one that the agent serves.
     pub root: Blob<PATH_BYTES_MAX>,
     /// What takes no part, beside what the ignore files in the tree say.
@@ -404,6 +407,12 @@ impl<T, const MAX: usize> Bounded<T, MAX> {
     /// Checks the count.
     pub fn new(items: Vec<T>) -> Result<Self, TooMany> {
         if items.len() > MAX { Err(TooMany { len: items.len(), max: MAX }) } else { Ok(Self(items)) }
+    }
+
+    /// Takes as many as may be, and leaves out the rest.
+    pub fn first(mut items: Vec<T>) -> Self {
+        items.truncate(MAX);
+        Self(items)
     }
 
     /// The items.

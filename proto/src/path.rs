@@ -4,7 +4,7 @@
 //! its encoding. The empty list is the root itself. A value of these types is valid by construction; whoever has one
 //! needs no further check before resolving it beneath the root.
 
-use std::{borrow::Borrow, fmt};
+use std::fmt;
 
 use crate::{
     escape::Escaped,
@@ -186,12 +186,6 @@ impl PartialOrd for SyncPath {
 impl Ord for SyncPath {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.components().cmp(other.components())
-    }
-}
-
-impl Borrow<[u8]> for SyncPath {
-    fn borrow(&self) -> &[u8] {
-        &self.0
     }
 }
 

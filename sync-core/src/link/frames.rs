@@ -37,6 +37,16 @@ pub enum FrameError {
     Encode(#[from] EncodeError),
 }
 
+impl FrameError {
+    /// Whether the peer broke the protocol; else the connection or the stream is just gone.
+    pub fn is_peers_fault(&self) -> bool {
+        match self {
+            Self::Malformed(_) | Self::Truncated => true,
+            Self::Connection(_) | Self::Stopped(_) | Self::Closed | Self::Encode(_) => false,
+        }
+    }
+}
+
 /// Reads messages from a stream.
 #[derive(Debug)]
 pub struct FrameReader {

@@ -28,6 +28,8 @@ pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 pub const HANDSHAKES_MAX: usize = 256;
 /// Handshakes under way from which on addresses are validated first.
 const HANDSHAKES_UNVALIDATED_MAX: usize = 32;
+/// Most connections of all kinds. QUIC remembers a closed one for some seconds, so those that gave way count too.
+const CONNECTIONS_MAX: usize = 4096;
 /// Most authenticated connections that wait to be accepted.
 const WAITING_MAX: usize = 64;
 /// Most refusals that wait to be told. The rest are forgotten: a stranger must not fill a log either.
@@ -155,6 +157,11 @@ impl Listener {
         self.local
     }
 
+    /// How many connections there are, those whose handshake is under way included.
+    pub fn connections(&self) -> usize {
+        self.endpoint.open_connections()
+    }
+
     /// The next connection, authenticated; or word of one that was refused. `None` once the listener is closed.
     /// Cancel-safe.
     pub async fn accept(&self) -> Option<Result<Connection, AcceptError>> {
@@ -198,6 +205,11 @@ async fn admit(endpoint: Endpoint, outbox: Outbox) {
             Some(_) = handshakes.join_next() => continue,
         };
         let Some(incoming) = incoming else { return };
+        if endpoint.open_connections() >= CONNECTIONS_MAX {
+            // Not even an answer: a friend's next packet may find room.
+            incoming.ignore();
+            continue;
+        }
         if handshakes.len() >= HANDSHAKES_UNVALIDATED_MAX
             && !incoming.remote_address_validated()
             && incoming.may_retry()

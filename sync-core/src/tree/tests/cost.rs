@@ -153,7 +153,7 @@ fn sharing_leaves_no_page_of_its_own_where_equal() {
 #[test]
 fn names_chosen_to_harm_cost_but_do_not_break() {
     let chosen = |wanted: fn(u8) -> bool, count| {
-        let names = (0u64..).map(|n| number(n)).filter(|name| wanted(super::hash::rank(name))).take(count);
+        let names = (0u64..).map(number).filter(|name| wanted(super::hash::rank(name))).take(count);
         names.map(|name| (name.into_boxed_slice(), file(1), None)).collect::<Vec<_>>()
     };
     for items in [chosen(|rank| rank == 0, 3000), chosen(|rank| rank > 0, 300), chosen(|rank| rank > 1, 40)] {
