@@ -35,7 +35,7 @@ mod platform;
 #[cfg(test)]
 mod tests;
 
-pub use copy::reflink_or_copy;
+pub use copy::{copy, reflink_or_copy};
 
 /// Flags of every directory that is opened.
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -298,6 +298,12 @@ pub fn set_file_mode(file: &File, mode: u32) -> io::Result<()> {
 /// Gives an open file to a user and a group.
 pub fn set_file_owner(file: &File, owner: u32, group: u32) -> io::Result<()> {
     Ok(rustix::fs::fchown(file, Some(Uid::from_raw(owner)), Some(Gid::from_raw(group)))?)
+}
+
+/// Takes room on the disk for the first `len` bytes of a file, its length unchanged, so that writing them does not run out
+/// of it. Where the platform or the file system can't, nothing is done.
+pub fn reserve(file: &File, len: u64) -> io::Result<()> {
+    platform::reserve(file, len)
 }
 
 fn mode_from(mode: u32) -> Mode {

@@ -20,6 +20,11 @@ pub fn reflink_or_copy(from: &File, to: &File, len: u64) -> io::Result<()> {
     if to.metadata()?.len() == len { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
+/// Writes the first `len` bytes of `from` over those of `to`, in place.
+pub fn copy(from: &File, to: &File, len: u64) -> io::Result<()> {
+    copy_from(from, to, 0, len)
+}
+
 /// Copies the bytes from `start` up to `len`.
 pub(super) fn copy_from(from: &File, to: &File, start: u64, len: u64) -> io::Result<()> {
     let mut buffer = vec![0; COPY_BUFFER_BYTES];

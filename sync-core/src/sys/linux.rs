@@ -145,3 +145,13 @@ pub(super) fn reflink_or_copy(from: &File, to: &File, len: u64) -> io::Result<()
     }
     Ok(())
 }
+
+pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len) {
+        Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -115,3 +115,7 @@ pub(super) fn mount_id(_: BorrowedFd<'_>) -> Option<u64> {
 pub(super) fn reflink_or_copy(from: &File, to: &File, len: u64) -> io::Result<()> {
     copy::copy_from(from, to, 0, len)
 }
+
+pub(super) fn reserve(_: &File, _: u64) -> io::Result<()> {
+    Ok(())
+}
