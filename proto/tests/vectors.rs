@@ -102,7 +102,7 @@ fn integers_and_words(check: &mut Check) {
 
 fn to_agent(check: &mut Check) {
     let ignore = IgnoreSettings { patterns: list(vec![blob(b"*.o")]), vcs: false, gitignore: true, defaults: true };
-    let open = Open { session: SessionId(1), root: blob(b"/srv/app"), ignore };
+    let open = Open { session: SessionId(1), controller: ReplicaId([0x2d; 16]), root: blob(b"/srv/app"), ignore };
     check.message("to-agent-open", ToAgent::Open(open));
     check.message("to-agent-tree-request", ToAgent::TreeRequest(list(vec![path(""), path("a")])));
     let operations = list(vec![Operation::MakeDirectory { path: path("a") }]);

@@ -157,8 +157,9 @@ fn need() -> impl Strategy<Value = Need> {
 }
 
 pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
-    let open = (any::<u32>(), blob(), ignore()).prop_map(|(session, root, ignore)| Open {
+    let open = (any::<u32>(), any::<[u8; 16]>(), blob(), ignore()).prop_map(|(session, controller, root, ignore)| Open {
         session: SessionId(session),
+        controller: ReplicaId(controller),
         root,
         ignore,
     });
