@@ -33,6 +33,9 @@ pub enum PatternError {
     /// The line ends in a backslash that escapes nothing.
     #[error("a backslash at the end")]
     DanglingEscape,
+    /// Two slashes in a row, which no path has.
+    #[error("two slashes in a row")]
+    EmptyComponent,
     /// The line is too long, or there are too many of them.
     #[error("too long, or one pattern too many")]
     TooLarge,
@@ -111,16 +114,27 @@ impl Translator<'_> {
                 '\\' => {
                     let escaped = self.next().ok_or(PatternError::DanglingEscape)?;
                     self.previous = Some(escaped);
-                    push_literal(&mut self.glob, escaped);
+                    self.literal(escaped, previous)?;
                 }
-                literal => push_literal(&mut self.glob, literal),
+                literal => self.literal(literal, previous)?,
             }
+        }
+        if self.previous == Some('/') {
+            return Err(PatternError::EmptyComponent);
         }
         // `a/**` is what is inside of `a`, at any depth, and not `a` itself.
         if self.glob.ends_with("/**") {
             self.glob.push_str("/*");
         }
         Ok(self.glob)
+    }
+
+    fn literal(&mut self, literal: char, previous: Option<char>) -> Result<(), PatternError> {
+        if literal == '/' && matches!(previous, None | Some('/')) {
+            return Err(PatternError::EmptyComponent);
+        }
+        push_literal(&mut self.glob, literal);
+        Ok(())
     }
 
     fn next(&mut self) -> Option<char> {
@@ -179,7 +193,8 @@ impl Translator<'_> {
 
     /// `[:name:]` within a class, from its colon on.
     fn posix_class(&mut self, class: &mut Class) -> Result<(), PatternError> {
-        let (name, rest) = self.rest.get(1..).and_then(|rest| rest.split_once(":]")).ok_or(PatternError::UnclosedClass)?;
+        let (name, rest) =
+            self.rest.get(1..).and_then(|rest| rest.split_once(":]")).ok_or(PatternError::UnclosedClass)?;
         let holds: fn(&char) -> bool = match name {
             "alnum" => char::is_ascii_alphanumeric,
             "alpha" => char::is_ascii_alphabetic,

@@ -121,11 +121,7 @@ impl PatternSet {
         let mut matches = Vec::new();
         self.sets.iter().rev().find_map(|(set, lines)| {
             set.matches_candidate_into(path, &mut matches);
-            matches
-                .iter()
-                .rev()
-                .filter_map(|&index| lines.get(index))
-                .find(|line| is_dir || !line.directory_only)
+            matches.iter().rev().filter_map(|&index| lines.get(index)).find(|line| is_dir || !line.directory_only)
         })
     }
 

@@ -177,8 +177,12 @@ impl RulesBuilder {
 
     fn take_below(&mut self, dir: &SyncPath) -> Vec<(SyncPath, Files)> {
         // Order is by components, so that what is beneath a directory follows it without a gap.
-        let below: Vec<_> =
-            self.files.range(dir.clone()..).map(|(path, _)| path.clone()).take_while(|path| path.starts_with(dir)).collect();
+        let below: Vec<_> = self
+            .files
+            .range(dir.clone()..)
+            .map(|(path, _)| path.clone())
+            .take_while(|path| path.starts_with(dir))
+            .collect();
         below.into_iter().filter_map(|path| self.files.remove_entry(&path)).collect()
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Files {
 struct Level {
     dir: SyncPath,
     files: Files,
-    above: Option<Arc<Level>>,
+    above: Option<Arc<Self>>,
 }
 
 /// What a scan carries down: the rules as they are for the entries of one directory. A clone is O(1).
@@ -107,7 +107,8 @@ impl Scope {
 
     /// Whether an entry of this directory takes no part.
     pub fn is_ignored(&self, name: Name<'_>, is_dir: bool) -> bool {
-        self.excluded.is_some() || self.decide(name, is_dir).is_some_and(|(_, line)| line.is_none_or(|line| !line.negated))
+        self.excluded.is_some()
+            || self.decide(name, is_dir).is_some_and(|(_, line)| line.is_none_or(|line| !line.negated))
     }
 
     /// Why an entry of this directory takes no part; `None`: it does.
@@ -147,7 +148,8 @@ impl Scope {
             Ok(dir) => Self { base: self.base.clone(), dir, level: self.level.clone(), excluded },
             // Beyond the longest path nothing can be synchronised, so nothing takes part.
             Err(_) => {
-                let reason = Reason { path: self.dir.clone(), pattern: name.as_bytes().into(), source: Source::Reserved };
+                let reason =
+                    Reason { path: self.dir.clone(), pattern: name.as_bytes().into(), source: Source::Reserved };
                 Self { excluded: excluded.or_else(|| Some(Arc::new(reason))), ..self.clone() }
             }
         }
@@ -177,7 +179,8 @@ impl Scope {
             Some(own) => own.above.clone(),
             None => self.level.clone(),
         };
-        let level = if files.is_empty() { above } else { Some(Arc::new(Level { dir: self.dir.clone(), files, above })) };
+        let level =
+            if files.is_empty() { above } else { Some(Arc::new(Level { dir: self.dir.clone(), files, above })) };
         Self { level, ..self.clone() }
     }
 

@@ -9,8 +9,13 @@
 //! and those beneath it follow, and one [`Hint::Moved`] says so. Nothing is left behind by a crash.
 //!
 //! Linux speaks to inotify directly; elsewhere, and with the feature `portable`, the twin is made of the `notify` crate.
-//! The twin says the same with these differences: a renamed directory is [`Hint::Gone`] and [`Hint::Directory`]; where the platform does
-//! not say that a file was closed, a save is [`Hint::Modified`]; [`Events::drain`] can miss what has not reached the process yet.
+//! The twin says the same with these differences: a renamed directory is [`Hint::Gone`] and [`Hint::Directory`], and its
+//! watches end; a watch that was added before the [`Hint::Directory`] of its directory is to be added again after it; a
+//! root that is deleted or moved while it is held open may go unsaid; where the platform does not say that a file was
+//! closed, a save is [`Hint::Modified`]; [`Events::drain`] can miss what has not reached the process yet.
+//!
+//! Not told by any platform: writes through a memory map, writes on another host of a network file system, and all but
+//! one of the paths of a directory that is mounted in several places beneath the root. A rescan sees them.
 
 #[cfg(all(target_os = "linux", not(feature = "portable")))]
 mod inotify;

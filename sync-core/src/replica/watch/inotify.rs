@@ -1,10 +1,13 @@
 //! The watcher on Linux: one inotify watch a directory, decoded in order.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, OsStr, OsString},
     io,
     mem::MaybeUninit,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -39,12 +42,16 @@ struct Shared {
     /// Held while a watch is added, and while events are read and decoded: so an event of a watch that the table does not
     /// know yet can't be decoded, and which events are older than a watch is known to the byte.
     state: Mutex<State>,
+    /// The root's own name in the directory above it; `None` for `/`.
+    name: Option<OsString>,
 }
 
 struct State {
     table: Table,
     /// Bytes of events decoded so far. With what is queued it is the age of a watch.
     decoded: u64,
+    /// The watch of the directory above the root.
+    above: Option<i32>,
 }
 
 /// Adds and removes watches. Clones are of one and the same watcher.
@@ -76,12 +83,15 @@ struct Departed {
 
 /// Starts to watch: nothing yet, directories are added one by one. `root` is checked to be a directory.
 pub fn watch(root: &Path) -> io::Result<(Watcher, Events)> {
-    if !std::fs::metadata(root)?.is_dir() {
+    let root = std::fs::canonicalize(root)?;
+    if !std::fs::metadata(&root)?.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
     }
+    let name = root.file_name().map(OsStr::to_owned);
     let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let shared = Arc::new(Shared { inotify, wake, state: Mutex::new(State { table: Table::new(), decoded: 0 }) });
+    let state = Mutex::new(State { table: Table::new(), decoded: 0, above: None });
+    let shared = Arc::new(Shared { inotify, wake, state, name });
     let buffer = vec![MaybeUninit::uninit(); READ_BYTES].into_boxed_slice();
     Ok((Watcher(shared.clone()), Events { shared, buffer, departed: Vec::new() }))
 }
@@ -126,6 +136,12 @@ impl Watcher {
         let queued = rustix::io::ioctl_fionread(&self.0.inotify).map_err(|error| WatchError::Io(error.into()))?;
         let since = state.decoded + queued;
         let displaced = state.table.insert(path, watch, since);
+        if path.is_root() && state.above.is_none() && self.0.name.is_some() {
+            // A directory that someone holds open is not told when it is deleted; the one above it is. Where that can't be
+            // watched (not ours to read, the limit, it is watched already) the scan that fails must say it.
+            let flags = WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR | WatchFlags::MASK_CREATE;
+            state.above = inotify::add_watch(&self.0.inotify, watch_path.join(".."), flags).ok();
+        }
         drop(state);
         self.0.unwatch(displaced);
         Ok(())
@@ -202,10 +218,7 @@ impl Events {
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         // A span beyond what the kernel can count is no limit.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut fds = [
-            PollFd::new(&self.shared.inotify, PollFlags::IN),
-            PollFd::new(&self.shared.wake, PollFlags::IN),
-        ];
+        let mut fds = [PollFd::new(&self.shared.inotify, PollFlags::IN), PollFd::new(&self.shared.wake, PollFlags::IN)];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -238,7 +251,13 @@ impl Events {
                     Err(error) => return Err(error.into()),
                 };
                 let name = event.file_name().map(CStr::to_bytes);
-                let State { table, decoded } = &mut *state;
+                let State { table, decoded, above } = &mut *state;
+                if *above == Some(event.wd()) {
+                    let is_root = name.is_some() && name == shared.name.as_ref().map(|name| name.as_bytes());
+                    if is_root && event.events().contains(ReadFlags::ISDIR) {
+                        push(hints, first, Hint::RootGone);
+                    }
+                }
                 let mut decoder = Decoder { shared, table, offset: *decoded, departed, first, hints };
                 decoder.decode(event.wd(), event.events(), event.cookie(), name);
                 // As the kernel counts: a header, and the name with its NUL in steps of a header.
@@ -405,7 +424,11 @@ impl Decoder<'_> {
 
 /// Names by its new path what is beneath a directory that was moved.
 fn rebase(hint: &mut Hint, from: &SyncPath, to: &SyncPath) {
-    if let Hint::Finished(path) | Hint::Modified(path) | Hint::Gone(path) | Hint::Directory(path) | Hint::Attributes(path) = hint
+    if let Hint::Finished(path)
+    | Hint::Modified(path)
+    | Hint::Gone(path)
+    | Hint::Directory(path)
+    | Hint::Attributes(path) = hint
         && let Some(below) = path.strip_prefix(from).filter(|below| !below.is_root())
         && let Ok(moved) = to.join_path(&below)
     {

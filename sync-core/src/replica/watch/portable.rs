@@ -264,6 +264,8 @@ fn classify(kind: EventKind, path: SyncPath, absolute: &Path) -> Option<Hint> {
         EventKind::Create(CreateKind::File) => Some(Hint::Modified(path)),
         EventKind::Create(_) => Some(appeared(path, Hint::Modified)),
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(Hint::Gone(path)),
+        // It did appear, whatever became of it since.
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) if is_dir().is_err() => Some(Hint::Finished(path)),
         EventKind::Modify(ModifyKind::Name(_)) => Some(appeared(path, Hint::Finished)),
         EventKind::Modify(ModifyKind::Metadata(_)) => Some(Hint::Attributes(path)),
         // A directory is modified when an entry of it changes, and that is told of the entry.

@@ -122,7 +122,8 @@ impl Table {
         let Some(old) = old else { return Vec::new() };
         // Another directory stands here now: what was known beneath the old one is beneath it no more.
         self.nodes_by_watch.remove(&old);
-        let children: Vec<_> = self.nodes.get(&node.0).map(|node| node.children.values().copied().collect()).unwrap_or_default();
+        let children: Vec<_> =
+            self.nodes.get(&node.0).map(|node| node.children.values().copied().collect()).unwrap_or_default();
         let mut displaced = vec![old];
         children.into_iter().for_each(|child| displaced.extend(self.remove(child)));
         displaced
@@ -161,7 +162,14 @@ impl Table {
             self.nodes_by_watch.remove(watch);
         }
         if node == ROOT {
-            let root = Node { parent: ROOT, name: Arc::new([]), children: BTreeMap::new(), watch: None, era: self.era, since: 0 };
+            let root = Node {
+                parent: ROOT,
+                name: Arc::new([]),
+                children: BTreeMap::new(),
+                watch: None,
+                era: self.era,
+                since: 0,
+            };
             self.nodes.insert(ROOT.0, root);
         }
         removed
