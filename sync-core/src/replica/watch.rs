@@ -45,7 +45,7 @@ pub enum Hint {
     /// A hard link or a symlink that was made in place (not renamed there) has no further event, and the kernel does not say
     /// which of all it was that appeared.
     Modified(SyncPath),
-    /// What was there was deleted or moved away, with all beneath it.
+    /// What was there was deleted or moved away, with all beneath it. Something else may stand there by now: look.
     Gone(SyncPath),
     /// A directory appeared: add a watch to it, then scan it.
     Directory(SyncPath),

@@ -386,6 +386,13 @@ impl Decoder<'_> {
             self.push(Hint::Gone(departed.from));
             return self.push(Hint::Directory(path));
         };
+        if let Some(displaced) = self.table.child_at(parent, name, self.offset).filter(|&other| other != node) {
+            // Onto an empty directory, or two that were exchanged: the kernel tells both alike. Both are watched anew.
+            self.forget(Some(displaced));
+            self.forget(Some(node));
+            self.push(Hint::Gone(departed.from));
+            return self.push(Hint::Directory(path));
+        }
         match self.table.rename(node, parent, name) {
             Ok(displaced) => self.shared.unwatch(displaced),
             // Renames were missed. Only a rescan knows.
