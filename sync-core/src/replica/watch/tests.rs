@@ -260,8 +260,10 @@ fn a_renamed_directory_takes_its_watches_along() {
         scene.check(&["finished a/b/c/before", "moved a/b other/new", "finished other/new/c/after"]);
         assert_eq!(scene.watcher.watched(), 5);
     } else {
-        // The directory that moved says so as well, by the name that it had.
-        scene.check(&["finished a/b/c/before", "gone a/b", "directory other/new", "gone a/b"]);
+        // The directory that moved may say so as well, by the name that it had, if its watch lives long enough.
+        let hints: Vec<_> = scene.hints().iter().map(shown).collect();
+        assert_eq!(hints[..3], ["finished a/b/c/before", "gone a/b", "directory other/new"]);
+        assert!(hints[3..].iter().all(|hint| hint == "gone a/b"), "{hints:?}");
         assert_eq!(scene.watcher.watched(), 3);
         scene.add("other/new");
         scene.add("other/new/c");
