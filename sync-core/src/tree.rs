@@ -2,7 +2,7 @@
 //!
 //! A [`Tree`] is a root [`Dir`]; a [`Dir`] is a persistent B+-tree of pages. Cloning either costs one reference count, and
 //! an edit copies one page a level, in place where nobody else holds it. Every directory has a hash over everything
-//! beneath it (`proto/spec-tree.md` says every byte), computed when it is asked for and kept until the next edit, so that
+//! beneath it (`proto/SPEC.md` says every byte), computed when it is asked for and kept until the next edit, so that
 //! ten thousand edits in a row hash once.
 //!
 //! Invariants:

@@ -1,4 +1,4 @@
-//! The hash as `proto/spec-tree.md` defines it: the definition written down a second time, and golden values.
+//! The hash as `proto/SPEC.md` defines it: the definition written down a second time, and golden values.
 
 use super::{Dir, Node, Target, file, numbered};
 
