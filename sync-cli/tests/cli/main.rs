@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod session;
+
 use std::{
     path::Path,
     process::{Command, Output, Stdio},
