@@ -110,7 +110,7 @@ fn fault_05_real_vim() {
             "NONE",
             "-es",
             "-c",
-            &format!("set swapfile updatecount=1 writebackup {backup}"),
+            &format!("set swapfile updatecount=1 writebackup backupskip= {backup}"),
         ]);
         vim.args(["-c", &format!("normal Go// saved with {backup}"), "-c", "wq"]).arg(&path).env("TERM", "dumb");
         let done = run(vim, PATIENCE);

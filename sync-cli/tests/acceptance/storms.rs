@@ -91,6 +91,7 @@ fn fault_09_git_checkout_storm() {
         if commit % 6 == 5 {
             fs::rename(lab.source.join("d9"), lab.source.join("d9-aside")).unwrap();
         } else if commit % 6 == 0 && commit > 0 {
+            fs::remove_dir_all(lab.source.join("d9")).unwrap();
             fs::rename(lab.source.join("d9-aside"), lab.source.join("d9")).unwrap();
         }
         fs::create_dir_all(lab.source.join("d9/sub")).unwrap();
