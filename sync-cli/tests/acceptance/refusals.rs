@@ -205,14 +205,16 @@ fn root_that_is_not_served() {
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
+/// A root that is missing is made; one that can never be a directory is refused before anything listens.
 #[test]
-fn agent_whose_root_is_missing() {
+fn agent_whose_root_is_a_file() {
     let lab = Lab::new();
+    let file = lab.base().join("a-file");
+    fs::write(&file, b"x").unwrap();
     let mut agent = lab.sync_agent(["serve", "--listen", "127.0.0.1:0", "--root"]);
-    agent.arg(lab.base().join("nowhere")).arg("--secret-file").arg(&lab.secret);
-    let finished = run(agent, PATIENCE);
-    assert!(finished.code.is_some_and(|code| code != 0), "{finished:?}");
-    assert!(finished.stderr.contains("nowhere") && !finished.stderr.contains("panicked"), "{finished:?}");
+    agent.arg(&file).arg("--secret-file").arg(&lab.secret);
+    refused(&run(agent, PATIENCE), &["a-file", "directory|folder"]);
+    assert_eq!(fs::read(file).unwrap(), b"x");
 }
 
 /// Fault 44: the second session on one root is refused, and is told who holds it.

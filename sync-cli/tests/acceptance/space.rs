@@ -86,7 +86,7 @@ fn fault_33_read_only_target() {
     mount.remount("ro");
     let content = body(9, 5_000);
     save_in_place(&lab.source.join("d1/sub/f1.rs"), &content);
-    watch.wait_since(mark, "that it is read-only", |event| tells(event, &["read-only", "read only"]));
+    watch.wait_since(mark, "that it is read-only", |event| tells(event, &["read_only", "read-only", "read only"]));
     assert_eq!(fs::read(lab.target.join("d1/sub/f1.rs")).unwrap(), old);
     let busy = |pid: u32| ticks(pid);
     let before = busy(watch.pid()) + busy(agent.pid());

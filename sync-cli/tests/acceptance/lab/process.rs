@@ -19,7 +19,7 @@ pub(super) fn synctl() -> PathBuf {
     }
 }
 
-/// `sync-agent` stands beside `synctl`: `cargo test --workspace` builds both.
+/// `sync-agent` stands beside `synctl`: `cargo test --workspace` builds both, each for its own crate's integration tests.
 pub(super) fn sync_agent() -> PathBuf {
     let path = synctl().with_file_name("sync-agent");
     assert!(
