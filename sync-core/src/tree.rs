@@ -2,7 +2,7 @@
 //!
 //! A [`Tree`] is a root [`Dir`]; a [`Dir`] is a persistent B+-tree of pages. Cloning either costs one reference count, and
 //! an edit copies one page a level, in place where nobody else holds it. Every directory has a hash over everything
-//! beneath it (`proto/spec-tree.md` says every byte), computed when it is asked for and kept until the next edit, so that
+//! beneath it (`proto/SPEC.md` says every byte), computed when it is asked for and kept until the next edit, so that
 //! ten thousand edits in a row hash once.
 //!
 //! Invariants:
@@ -93,19 +93,20 @@ impl Tree {
         components.try_fold(&self.root, |dir, name| dir.get(name)?.as_dir())?.stamp(name)
     }
 
-    /// Puts `node` at `path` and returns what it replaces. What does not change anything copies nothing; a change of the
-    /// stamp alone keeps every hash.
+    /// Puts `node` at `path` and returns what it replaces. What does not change anything copies nothing; a change of
+    /// stamps alone, its own or those in a directory, keeps every hash.
     ///
     /// # Errors
     /// The parent is not a directory of this tree, or `path` is the root. The tree is as it was.
     pub fn insert(&mut self, path: &SyncPath, node: Node, stamp: Option<Stamp>) -> Result<Option<Node>, NoDirectory> {
         let Some((parent, name)) = path.split_last() else { return Err(NoDirectory { path: path.clone() }) };
         let Some(dir) = self.dir(&parent) else { return Err(NoDirectory { path: path.clone() }) };
-        let only_stamp = dir.get(name) == Some(&node);
-        if only_stamp && dir.stamp(name) == stamp {
+        let old = dir.get(name);
+        let keep_hashes = old == Some(&node);
+        if keep_hashes && dir.stamp(name) == stamp && old.is_some_and(|old| old.is_same(&node)) {
             return Ok(Some(node));
         }
-        match self.dir_mut(&parent, only_stamp) {
+        match self.dir_mut(&parent, keep_hashes) {
             Some(dir) => Ok(dir.insert(name, node, stamp)),
             None => Err(NoDirectory { path: path.clone() }),
         }

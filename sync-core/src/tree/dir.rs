@@ -80,8 +80,8 @@ impl Dir {
         Iter::new(self)
     }
 
-    /// Puts `node` at `name` and returns what it replaces. What does not change anything copies nothing; a change of the
-    /// stamp alone keeps the hash.
+    /// Puts `node` at `name` and returns what it replaces. What does not change anything copies nothing; a change of
+    /// stamps alone, its own or those in a directory, keeps the hash.
     pub fn insert(&mut self, name: Name<'_>, node: Node, stamp: Option<Stamp>) -> Option<Node> {
         let bytes = name.as_bytes();
         let Some(top) = &mut self.top else {
@@ -91,10 +91,8 @@ impl Dir {
         if let Some((leaf, index)) = top.find(bytes)
             && leaf.nodes.get(index) == Some(&node)
         {
-            if leaf.stamp(index) != stamp {
-                edit::set_stamp(top, bytes, stamp);
-            }
-            return Some(node);
+            let is_idle = leaf.stamp(index) == stamp && leaf.nodes.get(index).is_some_and(|old| old.is_same(&node));
+            return if is_idle { Some(node) } else { edit::refresh(top, bytes, node, stamp) };
         }
         let (old, split) = edit::insert(top, bytes, node, stamp);
         if !split.is_empty() {
@@ -131,6 +129,15 @@ impl Dir {
             }
         }
         shared
+    }
+
+    /// Whether both are one in memory.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (&self.top, &other.top) {
+            (None, None) => true,
+            (Some(left), Some(right)) => Arc::ptr_eq(left, right),
+            _ => false,
+        }
     }
 
     pub(super) fn top(&self) -> Option<&Arc<Page>> {

@@ -19,21 +19,35 @@ pub(super) type Item = (Box<[u8]>, Node, Option<Stamp>);
 
 /// The topmost page over `items`, which are in strict order of name; `None` where there are none.
 pub(super) fn build(items: Vec<Item>) -> Option<Arc<Page>> {
-    let mut pages = Vec::new();
-    let mut names = Vec::new();
-    let (mut nodes, mut stamps) = (Vec::new(), Vec::new());
-    let mut items = items.into_iter().peekable();
-    while let Some((name, node, stamp)) = items.next() {
-        let is_end = items.peek().is_none() || hash::rank(&name) > 0;
-        names.push(name);
-        nodes.push(node);
-        stamps.push(stamp);
-        if is_end {
-            let packed = Names::pack(names.iter().map(|name| &name[..]));
-            names.clear();
-            let leaf = Leaf::new(packed, std::mem::take(&mut nodes), std::mem::take(&mut stamps));
-            pages.push(Arc::new(Page::Leaf(leaf)));
+    // Lengths first, so that every column is allocated once: freed spares between what stays are memory lost.
+    let mut lengths = Vec::new();
+    let mut len = 0;
+    for (name, ..) in &items {
+        len += 1;
+        if hash::rank(name) > 0 {
+            lengths.push(std::mem::take(&mut len));
         }
+    }
+    if len > 0 {
+        lengths.push(len);
+    }
+    let mut rest = items.as_slice();
+    let mut names = Vec::with_capacity(lengths.len());
+    for len in &lengths {
+        let (page, following) = rest.split_at_checked(*len).unwrap_or((rest, &[]));
+        names.push(Names::pack(page.iter().map(|(name, ..)| &name[..])));
+        rest = following;
+    }
+    let mut entries = items.into_iter().map(|(_, node, stamp)| (node, stamp));
+    let mut pages = Vec::with_capacity(lengths.len());
+    for (names, len) in names.into_iter().zip(lengths) {
+        let mut nodes = Vec::with_capacity(len);
+        let mut stamps = Vec::with_capacity(len);
+        for (node, stamp) in entries.by_ref().take(len) {
+            nodes.push(node);
+            stamps.push(stamp);
+        }
+        pages.push(Arc::new(Page::Leaf(Leaf::new(names, nodes, stamps))));
     }
     top(pages)
 }
@@ -180,19 +194,15 @@ pub(super) fn collapse(mut page: Arc<Page>) -> Option<Arc<Page>> {
     (page.len() > 0).then_some(page)
 }
 
-/// Changes the stamp beside `name`, and no hash.
-pub(super) fn set_stamp(page: &mut Arc<Page>, name: &[u8], stamp: Option<Stamp>) {
+/// Puts a node that is equal to the one at `name`, with its stamp (and those in it), and keeps every hash.
+pub(super) fn refresh(page: &mut Arc<Page>, name: &[u8], node: Node, stamp: Option<Stamp>) -> Option<Node> {
     match Arc::make_mut(page) {
         Page::Leaf(leaf) => {
-            if let Ok(index) = leaf.names.search(name) {
-                leaf.set_stamp(index, stamp);
-            }
+            let index = leaf.names.search(name).ok()?;
+            leaf.set_stamp(index, stamp);
+            Some(std::mem::replace(leaf.node_mut(index, true)?, node))
         }
-        Page::Inner(inner) => {
-            if let Some(child) = inner.child_mut(inner.child_of(name), true) {
-                set_stamp(child, name, stamp);
-            }
-        }
+        Page::Inner(inner) => refresh(inner.child_mut(inner.child_of(name), true)?, name, node, stamp),
     }
 }
 

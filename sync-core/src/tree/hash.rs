@@ -1,4 +1,4 @@
-//! Where pages are cut, and what their hashes are made of. `proto/spec-tree.md` is the norm for both.
+//! Where pages are cut, and what their hashes are made of. `proto/SPEC.md` is the norm for both.
 
 use sync_proto::TreeHash;
 

@@ -62,6 +62,14 @@ impl Node {
         }
     }
 
+    /// Whether nothing tells the two apart, not even stamps within: a directory is the same only if its memory is.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Directory(left), Self::Directory(right)) => left.is_same(right),
+            _ => self == other,
+        }
+    }
+
     /// How many entries this is: itself and all beneath it.
     pub fn entries(&self) -> u64 {
         1 + self.as_dir().map_or(0, Dir::entries)

@@ -2,6 +2,7 @@
 
 mod cost;
 mod model;
+mod vectors;
 
 use std::sync::{Arc, LazyLock};
 
@@ -20,7 +21,7 @@ fn path(text: &str) -> SyncPath {
 fn file(content: u64) -> Node {
     let mut id = [0; 32];
     id[..8].copy_from_slice(&content.to_le_bytes());
-    Node::File { content: ContentId(id), len: content, executable: content % 7 == 0 }
+    Node::File { content: ContentId(id), len: content, executable: content.is_multiple_of(7) }
 }
 
 fn stamp(seed: u64) -> Stamp {

@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use sync_proto::SyncPath;
+
 use super::{
     super::{diff, merge},
     Dir, Node, Tree, file, name, number, numbered, page_pointers, path, stamp,
@@ -42,19 +44,16 @@ fn what_changes_nothing_copies_nothing() {
     let mut tree = Tree::new();
     tree.insert(&path("dir"), Node::Directory(numbered(1000)), None).unwrap();
     let before = tree.clone();
-    let first = SyncPathOf(7).path();
+    let first = in_dir(7);
     tree.insert(&first, file(7), Some(stamp(7))).unwrap();
     tree.remove(&path("dir/none"));
     tree.insert(&path("none/x"), file(7), None).unwrap_err();
     assert!(Arc::ptr_eq(before.root().top().unwrap(), tree.root().top().unwrap()));
 }
 
-struct SyncPathOf(u64);
-
-impl SyncPathOf {
-    fn path(&self) -> sync_proto::SyncPath {
-        path("dir").join(name(&number(self.0))).unwrap()
-    }
+/// The path of file `n` in the directory `dir`.
+fn in_dir(n: u64) -> SyncPath {
+    path("dir").join(name(&number(n))).unwrap()
 }
 
 #[test]
@@ -62,15 +61,28 @@ fn a_stamp_alone_keeps_every_hash() {
     let mut tree = Tree::new();
     tree.insert(&path("dir"), Node::Directory(numbered(10_000)), None).unwrap();
     let (before, hash) = (tree.clone(), tree.hash());
-    tree.insert(&SyncPathOf(5000).path(), file(5000), Some(stamp(1))).unwrap();
-    assert_eq!(tree.stamp(&SyncPathOf(5000).path()), Some(stamp(1)));
-    assert_eq!(before.stamp(&SyncPathOf(5000).path()), Some(stamp(5000)));
+    tree.insert(&in_dir(5000), file(5000), Some(stamp(1))).unwrap();
+    assert_eq!(tree.stamp(&in_dir(5000)), Some(stamp(1)));
+    assert_eq!(before.stamp(&in_dir(5000)), Some(stamp(5000)));
     // Nothing has to be hashed again: every page still knows its summary.
     assert!(super::all_summaries_known(tree.root()));
     assert_eq!(tree.hash(), hash);
-    tree.insert(&SyncPathOf(5000).path(), file(1), Some(stamp(1))).unwrap();
+    tree.insert(&in_dir(5000), file(1), Some(stamp(1))).unwrap();
     assert!(!super::all_summaries_known(tree.root()));
     assert_ne!(tree.hash(), hash);
+}
+
+#[test]
+fn a_directory_with_other_stamps_alone_is_taken_over() {
+    let mut tree = Tree::new();
+    tree.insert(&path("dir"), Node::Directory(numbered(1000)), None).unwrap();
+    let hash = tree.hash();
+    let mut other = numbered(1000);
+    other.insert(name(&number(7)), file(7), Some(stamp(99)));
+    assert_eq!(tree.insert(&path("dir"), Node::Directory(other), None), Ok(Some(Node::Directory(numbered(1000)))));
+    assert_eq!(tree.stamp(&in_dir(7)), Some(stamp(99)));
+    assert!(super::all_summaries_known(tree.root()));
+    assert_eq!(tree.hash(), hash);
 }
 
 #[test]
@@ -153,7 +165,7 @@ fn sharing_leaves_no_page_of_its_own_where_equal() {
 #[test]
 fn names_chosen_to_harm_cost_but_do_not_break() {
     let chosen = |wanted: fn(u8) -> bool, count| {
-        let names = (0u64..).map(|n| number(n)).filter(|name| wanted(super::hash::rank(name))).take(count);
+        let names = (0u64..).map(number).filter(|name| wanted(super::hash::rank(name))).take(count);
         names.map(|name| (name.into_boxed_slice(), file(1), None)).collect::<Vec<_>>()
     };
     for items in [chosen(|rank| rank == 0, 3000), chosen(|rank| rank > 0, 300), chosen(|rank| rank > 1, 40)] {

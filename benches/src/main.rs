@@ -1,0 +1,109 @@
+//! `side-by-side`: measures the whole through the binaries, with the peers that are installed beside it in the same
+//! run, and prints one table. `side-by-side soak` runs a day's work on real sources again and again, with rsync as the
+//! judge.
+//!
+//! Every figure is of this machine in this run: only the ratios mean something elsewhere. What is measured, and from
+//! which moment, is written beside each measure (`measure/`). Every tool runs as processes of its own over loopback.
+
+mod arrival;
+mod figures;
+mod measure;
+mod peer;
+mod process;
+mod soak;
+mod tree;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use figures::Report;
+use measure::Plan;
+use peer::{Tool, Tools};
+
+#[derive(Parser)]
+#[command(about = "Measures synctl and its peers side by side", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    binaries: Binaries,
+    /// Smaller numbers everywhere: two minutes rather than thirty
+    #[arg(long)]
+    quick: bool,
+    /// Numbers of files in the trees
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000])]
+    sizes: Vec<usize>,
+    /// The largest tree that tools other than synctl and rsync are tried on
+    #[arg(long, default_value_t = 10_000)]
+    peers_up_to: usize,
+    /// Only these tools (synctl, rsync, lsyncd, unison, syncthing, mutagen)
+    #[arg(long, value_delimiter = ',')]
+    tools: Vec<Tool>,
+    /// Only these measures
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<measure::Measure>,
+    /// Writes the table to this file too
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Where the trees are made (default: the system's temporary directory)
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Binaries {
+    /// The synctl to measure (default: built from this repository, with optimisation)
+    #[arg(long, global = true)]
+    synctl: Option<PathBuf>,
+    /// The sync-agent to measure (default: the one beside synctl)
+    #[arg(long, global = true)]
+    agent: Option<PathBuf>,
+    /// A mutagen to measure (default: the one on the path)
+    #[arg(long, global = true)]
+    mutagen: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A day's work on real sources, again and again: rsync must find no difference, every time
+    Soak(soak::Soak),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.command {
+        Some(Command::Soak(soak)) => Tools::find(&arguments.binaries, &[]).and_then(|tools| soak.run(&tools)),
+        None => side_by_side(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("side-by-side: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn side_by_side(arguments: &Arguments) -> anyhow::Result<()> {
+    let tools = Tools::find(&arguments.binaries, &arguments.tools)?;
+    tools.print();
+    let mut report = Report::new(tools.present());
+    let plan = Plan {
+        quick: arguments.quick,
+        sizes: arguments.sizes.clone(),
+        peers_up_to: arguments.peers_up_to,
+        only: arguments.only.clone(),
+        folder: arguments.folder.clone().unwrap_or_else(std::env::temp_dir),
+    };
+    measure::run(&plan, &tools, &mut report)?;
+    let table = report.table();
+    println!("\n{table}");
+    if let Some(path) = &arguments.report {
+        std::fs::write(path, table).with_context(|| path.display().to_string())?;
+    }
+    anyhow::ensure!(report.is_complete(), "not everything could be measured");
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! What is measured, and in which order: for each size one tree; on it the first sync of each tool, then a session of
+//! each tool with all that is measured on a session. A tool that fails loses its figure, not the run.
+
+mod bulk;
+mod burst;
+mod first;
+mod rest;
+mod save;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use crate::figures::Report;
+use crate::peer::{Pair, Session, Tool, Tools};
+use crate::tree;
+
+/// How long a tool may take for anything before it counts as failed.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// What can be asked for with `--only`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Measure {
+    /// Save → visible
+    Save,
+    /// The first sync of a tree
+    First,
+    /// Thousands of files changed at once
+    Burst,
+    /// Bytes on the wire
+    Wire,
+    /// A save during a large transfer
+    Bulk,
+    /// Memory, and CPU when idle
+    Rest,
+}
+
+/// What is to be done in this run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) quick: bool,
+    pub(crate) sizes: Vec<usize>,
+    pub(crate) peers_up_to: usize,
+    pub(crate) only: Vec<Measure>,
+    pub(crate) folder: PathBuf,
+}
+
+impl Plan {
+    fn wants(&self, measure: Measure) -> bool {
+        self.only.is_empty() || self.only.contains(&measure)
+    }
+
+    /// One of two numbers: for a quick run, for a whole one.
+    fn either(&self, quick: usize, whole: usize) -> usize {
+        if self.quick { quick } else { whole }
+    }
+}
+
+/// One measure on a session.
+type Run = fn(&mut Bench<'_>, &mut Report) -> Result<()>;
+
+/// A session under measurement.
+struct Bench<'a> {
+    plan: &'a Plan,
+    tools: &'a Tools,
+    tool: Tool,
+    pair: &'a Pair,
+    session: Box<dyn Session>,
+    /// Files in the tree.
+    size: usize,
+    /// Counts up, so that no save is like one before.
+    edits: &'a mut u64,
+}
+
+pub(crate) fn run(plan: &Plan, tools: &Tools, report: &mut Report) -> Result<()> {
+    let mut edits = 0;
+    for (index, size) in plan.sizes.iter().copied().enumerate() {
+        let folder = TempDir::with_prefix_in("side-by-side-", &plan.folder)?;
+        let source = folder.path().canonicalize()?.join("source");
+        println!("\n{size} files");
+        tree::plant(&source, size)?;
+        if plan.wants(Measure::First) {
+            first::measure(plan, tools, &source, size, report)?;
+        }
+        if plan.only == [Measure::First] {
+            continue;
+        }
+        for tool in tools.present() {
+            if tool == Tool::Tar || (size > plan.peers_up_to && !tool.is_quick()) {
+                continue;
+            }
+            let pair = Pair::new(&source, &plan.folder)?;
+            if let Err(error) = session(plan, tools, tool, &pair, size, index == 0, &mut edits, report) {
+                report.fail(&format!("a session at {size} files"), tool, &error);
+            }
+            clear_markers(&source);
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what a tool left in the source.
+fn clear_markers(source: &Path) {
+    for name in [".stfolder", ".synctl"] {
+        // Most tools leave neither.
+        let _ = std::fs::remove_dir_all(source.join(name));
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "all of it is what a session is measured by")]
+fn session(
+    plan: &Plan,
+    tools: &Tools,
+    tool: Tool,
+    pair: &Pair,
+    size: usize,
+    first: bool,
+    edits: &mut u64,
+    report: &mut Report,
+) -> Result<()> {
+    let mut session = tools.start(tool, pair)?;
+    session.ready(LIMIT)?;
+    tree::wait_same(&pair.source, &pair.target, LIMIT)?;
+    tree::settle_disk();
+    let mut bench = Bench { plan, tools, tool, pair, session, size, edits };
+    let measures: [(Measure, Run); 5] = [
+        (Measure::Save, save::measure),
+        (Measure::Burst, burst::measure),
+        (Measure::Wire, wire::measure),
+        (Measure::Bulk, bulk::measure),
+        (Measure::Rest, rest::measure),
+    ];
+    for (measure, run) in measures {
+        // Bytes do not depend on the size of the tree.
+        if !plan.wants(measure) || (measure == Measure::Wire && !first) {
+            continue;
+        }
+        if let Err(error) = run(&mut bench, report).and_then(|()| bench.session.check()) {
+            report.fail(&format!("{measure:?} at {size} files"), tool, &error);
+        }
+    }
+    for complaint in bench.session.as_watch().map(|watch| watch.complaints()).unwrap_or_default() {
+        report.fail(&format!("a clean session at {size} files"), tool, &anyhow::anyhow!(complaint));
+    }
+    if let Some(mut pass) = bench.session.carry()? {
+        pass.wait(LIMIT)?;
+    }
+    tree::wait_same(&pair.source, &pair.target, LIMIT)
+}

@@ -1,0 +1,60 @@
+//! Saves while one large file goes over the same session: from its appearance at the source until it is whole at the
+//! target, saves come one after the other.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::{Bench, LIMIT, save};
+use crate::figures::{Figure, Report};
+use crate::peer::Tool;
+use crate::tree::{self, Random};
+
+const MEGABYTE: usize = 1_000_000;
+
+pub(super) fn measure(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
+    // The others send one thing after the other, or are slower than the transfer takes.
+    if bench.tool != Tool::Synctl {
+        return Ok(());
+    }
+    let megabytes = bench.plan.either(256, 1_000);
+    let (beside, path) = (bench.pair.scratch.join("bulk"), bench.pair.source.join("bulk.bin"));
+    write_random(&beside, megabytes)?;
+    tree::settle_disk();
+    let target = bench.pair.target.join("bulk.bin");
+    let arrived = || std::fs::metadata(&target).is_ok_and(|metadata| metadata.len() == (megabytes * MEGABYTE) as u64);
+    let started = Instant::now();
+    std::fs::rename(&beside, &path)?;
+    let mut random = Random::new(*bench.edits);
+    let (mut times, mut lost) = (Vec::new(), 0);
+    while !arrived() {
+        ensure!(started.elapsed() < LIMIT, "the large file has not arrived");
+        std::thread::sleep(Duration::from_millis(2 + random.below(8) as u64));
+        match save::one(bench, random.below(bench.size), tree::save_in_place)? {
+            Some(time) => times.push(time),
+            None => lost += 1,
+        }
+    }
+    let took = started.elapsed();
+    let what = format!("{megabytes} MB in one file, {} files", bench.size);
+    report.enter(&what, bench.tool, Figure::times(&[took]));
+    let what = format!("save → visible while {megabytes} MB go, {} files", bench.size);
+    report.enter(&what, bench.tool, Figure::latencies(&times, lost));
+    std::fs::remove_file(&path)?;
+    tree::wait_same(&bench.pair.source, &bench.pair.target, LIMIT)
+}
+
+/// What does not compress, and is not found anywhere.
+fn write_random(path: &Path, megabytes: usize) -> Result<()> {
+    let mut random = Random::new(megabytes as u64);
+    let mut file = std::fs::File::create(path)?;
+    let mut block = Vec::with_capacity(MEGABYTE);
+    for _ in 0..megabytes {
+        block.clear();
+        block.extend(std::iter::repeat_with(|| random.next().to_le_bytes()).take(MEGABYTE / 8).flatten());
+        file.write_all(&block)?;
+    }
+    Ok(())
+}

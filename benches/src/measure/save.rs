@@ -1,0 +1,78 @@
+//! Save → visible. From the moment just before the save's last system call (the close, the rename) to the moment the
+//! saved content was read at the target's path. Saves come one at a time, at random moments, each of another file.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Bench;
+use crate::arrival::Arrivals;
+use crate::figures::{Figure, Report};
+use crate::peer::Tool;
+use crate::tree::{self, Random};
+
+/// A save that takes longer is lost.
+const SAVE_LIMIT: Duration = Duration::from_secs(30);
+
+pub(super) type Pattern = fn(&Path, &[u8]) -> Result<Instant>;
+
+const PATTERNS: [(&str, Pattern); 2] = [("in place", tree::save_in_place), ("by rename", tree::save_by_rename)];
+
+pub(super) fn measure(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
+    for (name, pattern) in PATTERNS {
+        let mark = bench.session.as_watch().map(|watch| watch.mark());
+        let (times, lost) = saves(bench, pattern)?;
+        let what = format!("save → visible, {name}, {} files", bench.size);
+        report.enter(&what, bench.tool, Figure::latencies(&times, lost));
+        if let (Some(watch), Some(mark)) = (bench.session.as_watch(), mark) {
+            let stages = watch.stages_since(mark).into_iter().filter(|(_, times)| !times.is_empty());
+            let shown: Vec<String> = stages.map(|(stage, times)| format!("{stage} {:.0} µs", middle(times))).collect();
+            println!("    of which, by its own account (medians): {}", shown.join(", "));
+        }
+    }
+    Ok(())
+}
+
+fn middle(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn saves(bench: &mut Bench<'_>, pattern: Pattern) -> Result<(Vec<Duration>, usize)> {
+    let (count, pause_ms) = match bench.tool {
+        Tool::Synctl => (bench.plan.either(100, 400), 20),
+        Tool::Rsync => (bench.plan.either(10, 30), 20),
+        // Many look once a second: without pauses of that order each save would fall just after a look.
+        _ => (bench.plan.either(5, 15), 1_000),
+    };
+    let mut random = Random::new(*bench.edits);
+    let (mut times, mut lost) = (Vec::new(), 0);
+    for _ in 0..count {
+        std::thread::sleep(Duration::from_millis(5 + random.below(pause_ms) as u64));
+        match one(bench, random.below(bench.size), pattern)? {
+            Some(time) => times.push(time),
+            None => lost += 1,
+        }
+        // A tool that loses saves is not waited for all day.
+        if lost == 3 {
+            break;
+        }
+    }
+    Ok((times, lost))
+}
+
+/// Saves a file and waits for it; `None` where it does not arrive.
+pub(super) fn one(bench: &mut Bench<'_>, number: usize, pattern: Pattern) -> Result<Option<Duration>> {
+    *bench.edits += 1;
+    let (path, content) = (tree::file(number), tree::edited(number, *bench.edits));
+    let arrivals = Arrivals::one(&bench.pair.target.join(&path), &content)?;
+    let saved = pattern(&bench.pair.source.join(&path), &content)?;
+    let pass = bench.session.carry()?;
+    let seen = arrivals.wait(SAVE_LIMIT);
+    if let Some(mut pass) = pass {
+        pass.wait(SAVE_LIMIT)?;
+    }
+    bench.session.check()?;
+    Ok(seen.ok().map(|seen| seen.saturating_duration_since(saved)))
+}

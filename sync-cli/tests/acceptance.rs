@@ -1,0 +1,20 @@
+//! What a person gets: the real `synctl` and a separate `sync-agent` process, over real QUIC on loopback, on real
+//! files. Judged by comparing both trees with a reader of this suite's own and, where it is installed, by rsync.
+//!
+//! Tests are named after the fault they provoke (`fault_07_…`). What a machine can't provoke (a mount without
+//! privileges, a program that is not installed) is left out with a line that begins `SKIPPED` and says why.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod acceptance {
+    mod editors;
+    mod endings;
+    mod kills;
+    mod kinds;
+    mod lab;
+    mod refusals;
+    mod scenario;
+    mod shapes;
+    mod space;
+    mod storms;
+}

@@ -1,0 +1,273 @@
+//! Faults 23–30: names and kinds of files that are not what one expects.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::lab::{Lab, PATIENCE, Watch, body, differences, is_root, plant, run, save_beside, save_in_place, skipped};
+
+#[test]
+fn fault_23_names_that_are_not_utf8() {
+    let lab = Lab::new();
+    let name = OsStr::from_bytes(b"caf\xe9 \xff.txt");
+    fs::create_dir(lab.source.join(OsStr::from_bytes(b"dir\xfe"))).unwrap();
+    fs::write(lab.source.join(OsStr::from_bytes(b"dir\xfe")).join(name), b"first").unwrap();
+    let agent = lab.agent();
+    let watch = lab.watch(&agent);
+    lab.settle();
+    fs::write(lab.source.join(name), b"later").unwrap();
+    lab.settle();
+    lab.assert_equal();
+    let hex: String = name.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    watch.wait_since(0, "all bytes of the name", |event| {
+        event.to_string().contains(&format!("\"path_bytes_hex\":\"{hex}\""))
+    });
+    drop(agent);
+}
+
+#[test]
+fn fault_24_control_characters_are_escaped_wherever_shown() {
+    let lab = Lab::new();
+    let names = ["red\x1b[31m.txt", "two\nlines", "bell\x07", "csi\u{9b}2J", "rtl\u{202e}gpj.exe"];
+    for name in names {
+        fs::write(lab.source.join(name), name).unwrap();
+    }
+    let agent = lab.agent();
+    // A fifo of such a name is shown as a problem.
+    run_ok(Command::new("mkfifo").arg(lab.source.join("pipe\x1b]0;title\x07")));
+    let json = lab.push(&agent);
+    assert_eq!(json.code, Some(1), "a problem remains: {json:?}");
+    lab.settle_but(&["pipe\x1b]0;title\x07"]);
+    for line in json.stdout.lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "not one object a line: {line}");
+    }
+    for name in names {
+        save_in_place(&lab.source.join(name), b"shown once more");
+    }
+    let mut command = lab.synctl(["push"]);
+    command.arg(&lab.source).arg(lab.destination(agent.port)).arg("--secret-file").arg(&lab.secret);
+    command.arg("--state-dir").arg(lab.base().join("state"));
+    let human = run(command, PATIENCE);
+    // JSON carries the names as they are, for programs; whatever is text for a person is escaped.
+    let shown = json.stderr + &human.stdout + &human.stderr;
+    let raw = shown.chars().find(|c| (c.is_control() && !['\n', '\r', '\t'].contains(c)) || *c == '\u{202e}');
+    assert_eq!(raw, None, "shown as it is: {shown:?}");
+    assert!(
+        human.stderr.contains("pipe") || human.stdout.contains("pipe"),
+        "the problem is shown to a person: {human:?}"
+    );
+}
+
+#[test]
+fn fault_25_symlinks_are_never_followed() {
+    let lab = Lab::new();
+    plant(&lab.source, 2, 3);
+    let outside = lab.base().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("private"), b"not to be read").unwrap();
+    symlink("loop", lab.source.join("loop")).unwrap();
+    symlink("sub/f1.rs", lab.source.join("d0/inside")).unwrap();
+    symlink("../outside", lab.source.join("escape")).unwrap();
+    symlink("../../../../../../etc", lab.source.join("d0/etc")).unwrap();
+    symlink(&outside, lab.source.join("absolute")).unwrap();
+    // At the target a directory of the tree's is a link to the outside: nothing may be written through it.
+    symlink(&outside, lab.target.join("d1")).unwrap();
+    let agent = lab.agent();
+    let pushed = lab.push(&agent);
+    assert!(matches!(pushed.code, Some(0 | 1)), "{pushed:?}");
+    let found = |name: &str| fs::symlink_metadata(lab.target.join(name)).ok().map(|metadata| metadata.is_symlink());
+    assert_eq!(found("loop"), Some(true));
+    assert_eq!(fs::read_link(lab.target.join("d0/inside")).unwrap(), Path::new("sub/f1.rs"));
+    for name in ["escape", "d0/etc", "absolute"] {
+        assert_ne!(found(name), Some(false), "{name} was followed");
+    }
+    let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["private"], "something was written outside of the root");
+}
+
+#[test]
+fn fault_26_hard_links_are_copies() {
+    let lab = Lab::new();
+    fs::write(lab.source.join("a"), b"one inode").unwrap();
+    fs::hard_link(lab.source.join("a"), lab.source.join("b")).unwrap();
+    let outside = lab.base().join("outside");
+    fs::write(&outside, b"one inode").unwrap();
+    fs::hard_link(&outside, lab.target.join("a")).unwrap();
+    let agent = lab.agent();
+    let watch = lab.watch(&agent);
+    lab.settle();
+    let (a, b) = (fs::metadata(lab.target.join("a")).unwrap(), fs::metadata(lab.target.join("b")).unwrap());
+    assert_ne!(a.ino(), b.ino(), "they are copies at the target");
+    save_beside(&lab.source.join("a"), b"another inode");
+    lab.arrives("a", b"another inode");
+    assert_eq!(fs::read(lab.target.join("b")).unwrap(), b"one inode");
+    assert_eq!(fs::read(&outside).unwrap(), b"one inode", "writing a path broke another name of its file");
+    fs::hard_link(lab.source.join("b"), lab.source.join("c")).unwrap();
+    lab.settle();
+    // The kernel names one name only; a scan finds the other.
+    save_in_place(&lab.source.join("c"), b"two names at once");
+    lab.arrives("c", b"two names at once");
+    drop(watch);
+    assert_eq!(lab.push(&agent).code, Some(0));
+    lab.settle();
+}
+
+/// A sparse file is equal, and takes no more room in memory than any other (a small one of 300 MB here; the soak has
+/// the large one).
+#[test]
+fn fault_27_sparse_file() {
+    let lab = Lab::new();
+    let file = fs::File::create(lab.source.join("sparse")).unwrap();
+    file.set_len(300 << 20).unwrap();
+    drop(file);
+    let agent = lab.agent();
+    let watch = lab.watch(&agent);
+    lab.settle();
+    for pid in [watch.pid(), agent.pid()] {
+        let peak = peak_kib(pid);
+        assert!(peak < 200 << 10, "process {pid} took {peak} KiB for a sparse file");
+    }
+}
+
+/// The most memory a process has had.
+fn peak_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn fault_28_fifo_and_socket_are_problems() {
+    let lab = Lab::new();
+    plant(&lab.source, 1, 3);
+    run_ok(Command::new("mkfifo").arg(lab.source.join("pipe")));
+    let _socket = UnixListener::bind(lab.source.join("socket")).unwrap();
+    let agent = lab.agent();
+    let watch = lab.watch(&agent);
+    for name in ["pipe", "socket"] {
+        watch.wait_since(0, name, |event| event["event"] == "problem" && event["path"] == name);
+    }
+    run_ok(Command::new("mkfifo").arg(lab.source.join("d0/later")));
+    save_in_place(&lab.source.join("d0/sub/f1.rs"), b"not held up");
+    lab.arrives("d0/sub/f1.rs", b"not held up");
+    watch.wait_since(0, "d0/later", |event| event["event"] == "problem" && event["path"] == "d0/later");
+    let left_out = ["pipe", "socket", "d0/later"];
+    lab.settle_but(&left_out);
+    assert!(left_out.iter().all(|name| fs::symlink_metadata(lab.target.join(name)).is_err()));
+    drop(watch);
+    let pushed = lab.push(&agent);
+    assert_eq!(pushed.code, Some(1), "problems remain: {pushed:?}");
+}
+
+#[test]
+fn fault_29_setuid_is_stripped() {
+    let lab = Lab::new();
+    for (name, mode) in [("setuid", 0o4755), ("setgid", 0o2755), ("sticky", 0o1644), ("plain", 0o644)] {
+        fs::write(lab.source.join(name), name).unwrap();
+        fs::set_permissions(lab.source.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let agent = lab.agent();
+    assert_eq!(lab.push(&agent).code, Some(0));
+    lab.assert_equal();
+    for (name, executable) in [("setuid", true), ("setgid", true), ("sticky", false), ("plain", false)] {
+        let mode = fs::metadata(lab.target.join(name)).unwrap().permissions().mode();
+        assert_eq!((mode & 0o7000, mode & 0o100 != 0), (0, executable), "{name}: {mode:o}");
+    }
+}
+
+/// Synced once, then unreadable: a problem at that path, and no deletion.
+#[test]
+fn fault_30_unreadable_file() {
+    let lab = Lab::new();
+    plant(&lab.source, 2, 3);
+    let agent = lab.agent();
+    assert_eq!(lab.push(&agent).code, Some(0));
+    let kept = fs::read(lab.target.join("d0/sub/f1.rs")).unwrap();
+    for name in ["d0/sub/f1.rs", "d1/sub"] {
+        fs::set_permissions(lab.source.join(name), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    let mut command = lab.command("watch", agent.port);
+    if is_root() {
+        let Some(program) = as_nobody(&lab) else {
+            return skipped("an unreadable file: root reads all, and nobody can't be taken");
+        };
+        let mut unprivileged = Command::new(program);
+        unprivileged
+            .args(command.get_args())
+            .env("HOME", lab.base().join("home"))
+            .current_dir("/")
+            .uid(65_534)
+            .gid(65_534);
+        command = unprivileged;
+    }
+    let watch = Watch::start(command);
+    watch.wait_since(0, "the unreadable file", |event| event["event"] == "problem" && event["path"] == "d0/sub/f1.rs");
+    watch.wait_since(0, "the unreadable directory", |event| event["event"] == "problem" && event["path"] == "d1/sub");
+    fs::write(lab.source.join("d0/new"), b"the rest goes on").unwrap();
+    lab.arrives("d0/new", b"the rest goes on");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(fs::read(lab.target.join("d0/sub/f1.rs")).unwrap(), kept, "unreadable was taken for deleted");
+    assert!(lab.target.join("d1/sub/f1.rs").exists(), "unreadable was taken for deleted");
+    for (name, mode) in [("d0/sub/f1.rs", 0o644), ("d1/sub", 0o755)] {
+        fs::set_permissions(lab.source.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    lab.settle();
+    drop(agent);
+}
+
+/// Gives the lab's source, secret and state to nobody, and a copy of the program where nobody can reach it.
+fn as_nobody(lab: &Lab) -> Option<PathBuf> {
+    let program = lab.base().join("synctl");
+    let original = lab.synctl([""; 0]).get_program().to_owned();
+    fs::copy(original, &program).unwrap();
+    fs::set_permissions(lab.base(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut chown = Command::new("chown");
+    chown
+        .args(["-R", "65534:65534"])
+        .arg(&lab.source)
+        .arg(&lab.secret)
+        .arg(lab.base().join("state"))
+        .arg(lab.base().join("home"));
+    (run(chown, PATIENCE).code == Some(0)).then_some(program)
+}
+
+/// The longest name there is has to leave room for the stage's own; a path may be longer than the system's limit.
+#[test]
+fn long_names_and_paths() {
+    let lab = Lab::new();
+    fs::write(lab.source.join("é".repeat(127)), body(1, 100)).unwrap();
+    fs::write(lab.source.join("n".repeat(255)), body(2, 100)).unwrap();
+    let agent = lab.agent();
+    let watch = lab.watch(&agent);
+    lab.settle();
+    save_in_place(&lab.source.join("n".repeat(255)), &body(3, 100));
+    lab.settle();
+    // Deeper than PATH_MAX: made and moved in two halves, for no path can name it whole.
+    let name = "d".repeat(200);
+    let half: PathBuf = std::iter::repeat_n(name.as_str(), 12).collect();
+    fs::create_dir_all(lab.source.join("x").join(&half)).unwrap();
+    fs::create_dir_all(lab.source.join("y").join(&half)).unwrap();
+    fs::write(lab.source.join("y").join(&half).join("deep"), b"deep").unwrap();
+    lab.settle();
+    fs::rename(lab.source.join("y"), lab.source.join("x").join(&half).join("y")).unwrap();
+    save_in_place(&lab.source.join("n".repeat(255)), &body(4, 100));
+    lab.arrives(&"n".repeat(255), &body(4, 100));
+    // Carried, or a problem; what can be named is equal either way, and the session lives.
+    assert!(differences(&lab.source, &lab.target, &["x", "y"]).is_empty());
+    let halted: Vec<_> = watch.events().into_iter().filter(|event| event["event"] == "halted").collect();
+    assert!(halted.is_empty(), "{halted:?}");
+    fs::rename(lab.source.join("x").join(&half).join("y"), lab.source.join("y")).unwrap();
+    lab.settle();
+    drop(agent);
+}
+
+fn run_ok(command: &mut Command) {
+    let done = super::lab::finish(command, PATIENCE);
+    assert_eq!(done.code, Some(0), "{command:?}: {done:?}");
+}

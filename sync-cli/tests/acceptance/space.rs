@@ -1,0 +1,108 @@
+//! Faults 32 and 33: no room, and no permission to write. Reported, the old file intact, resumed by itself.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::lab::{Lab, PATIENCE, body, finish, plant, save_in_place, skipped};
+
+/// A tmpfs over a directory, for as long as this lives.
+struct Mount<'a>(&'a Path);
+
+impl<'a> Mount<'a> {
+    /// `None` where this may not be done here.
+    fn tmpfs(path: &'a Path, options: &str) -> Option<Self> {
+        let mounted = Self::mount(&["-t", "tmpfs", "-o", options, "tmpfs"], path);
+        if !mounted {
+            skipped("a file system that fills up or turns read-only: mounting is not permitted here");
+        }
+        mounted.then_some(Self(path))
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        assert!((0..100).any(|_| Self::mount(&["-o", &options], self.0) || pause()), "mount -o {options} failed");
+    }
+
+    fn mount(arguments: &[&str], path: &Path) -> bool {
+        finish(Command::new("mount").args(arguments).arg(path), PATIENCE).code == Some(0)
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        // Lazily: a process of the test's may still hold it.
+        finish(Command::new("umount").arg("-l").arg(self.0), PATIENCE);
+    }
+}
+
+fn pause() -> bool {
+    std::thread::sleep(Duration::from_millis(20));
+    false
+}
+
+/// An event that tells of trouble in these words.
+fn tells(event: &Value, words: &[&str]) -> bool {
+    let text = event.to_string().to_lowercase();
+    ["problem", "halted", "warning"].iter().any(|kind| event["event"] == *kind)
+        && words.iter().any(|word| text.contains(word))
+}
+
+#[test]
+fn fault_32_no_space_left() {
+    let lab = Lab::new();
+    let Some(mount) = Mount::tmpfs(&lab.target, "size=4m") else { return };
+    plant(&lab.source, 2, 5);
+    fs::write(lab.source.join("d0/grows"), body(1, 1_000_000)).unwrap();
+    let agent = lab.agent();
+    let watch = lab.watch(&agent);
+    lab.settle();
+    let mark = watch.mark();
+    save_in_place(&lab.source.join("d0/grows"), &body(2, 8_000_000));
+    let told = watch.wait_since(mark, "that there is no space", |event| tells(event, &["space", "full"]));
+    assert!(told.to_string().contains("d0/grows"), "it names the path: {told}");
+    assert_eq!(fs::read(lab.target.join("d0/grows")).unwrap(), body(1, 1_000_000), "the old file is intact");
+    // What has room goes on meanwhile.
+    save_in_place(&lab.source.join("d1/sub/f1.rs"), b"small");
+    lab.arrives("d1/sub/f1.rs", b"small");
+    mount.remount("size=64m");
+    lab.settle();
+    lab.assert_equal();
+    drop((watch, agent));
+}
+
+#[test]
+fn fault_33_read_only_target() {
+    let lab = Lab::new();
+    let Some(mount) = Mount::tmpfs(&lab.target, "size=16m") else { return };
+    plant(&lab.source, 2, 5);
+    let agent = lab.agent();
+    let watch = lab.watch(&agent);
+    lab.settle();
+    let (mark, old) = (watch.mark(), fs::read(lab.target.join("d1/sub/f1.rs")).unwrap());
+    mount.remount("ro");
+    let content = body(9, 5_000);
+    save_in_place(&lab.source.join("d1/sub/f1.rs"), &content);
+    watch.wait_since(mark, "that it is read-only", |event| tells(event, &["read_only", "read-only", "read only"]));
+    assert_eq!(fs::read(lab.target.join("d1/sub/f1.rs")).unwrap(), old);
+    let busy = |pid: u32| ticks(pid);
+    let before = busy(watch.pid()) + busy(agent.pid());
+    std::thread::sleep(Duration::from_secs(2));
+    let spent = busy(watch.pid()) + busy(agent.pid()) - before;
+    assert!(spent < 30, "it spins: {spent} ticks of CPU in 2 s");
+    mount.remount("rw");
+    lab.arrives("d1/sub/f1.rs", &content);
+    lab.settle();
+    drop((watch, agent));
+}
+
+/// CPU time of a process so far, in hundredths of a second.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<u64> = fields.split(' ').map(|field| field.parse().unwrap_or(0)).collect();
+    fields[11] + fields[12]
+}
