@@ -25,8 +25,19 @@ pub const FRAME_HEADER_BYTES: usize = 4;
 /// No body may be larger than this, whatever the stream: the bound on what decoding may allocate.
 const BODY_BYTES_MAX: usize = crate::limits::BUNDLE_FRAME_BYTES_MAX;
 
-const CONFIG: Configuration<LittleEndian, Varint, Limit<BODY_BYTES_MAX>> =
-    bincode::config::standard().with_limit::<BODY_BYTES_MAX>();
+/// bincode's own limit counts the size of what it decodes to, not of what it reads: up to eight for a byte (a `u64`
+/// below 251), and lists ahead of their items. It must allow all that a body of [`BODY_BYTES_MAX`] can hold, which is
+/// what bounds memory: blobs take none before their bytes are there, lists little before their items are.
+const DECODED_BYTES_MAX: usize = 16 * BODY_BYTES_MAX;
+
+const CONFIG: Configuration<LittleEndian, Varint, Limit<DECODED_BYTES_MAX>> =
+    bincode::config::standard().with_limit::<DECODED_BYTES_MAX>();
+
+/// What can travel in a frame. Implemented by every type of [`crate::message`]; the bound to write outside this crate,
+/// where bincode does not show.
+pub trait Message: Encode + Decode<()> {}
+
+impl<T: Encode + Decode<()>> Message for T {}
 
 /// Why a message can't be framed. The caller built one that breaks a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +72,7 @@ pub enum DecodeError {
 pub fn encode_frame<T: Encode>(message: &T, out: &mut Vec<u8>, max: usize) -> Result<(), EncodeError> {
     let start = out.len();
     out.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
-    // The limit in CONFIG binds decoding; encoding goes to a Vec and is measured after.
+    // The limit in CONFIG binds decoding; what is encoded is measured after.
     let encoded = bincode::encode_into_std_write(message, out, CONFIG);
     let body = out.len() - start - FRAME_HEADER_BYTES;
     let failed = match encoded {
@@ -236,3 +247,6 @@ impl<'de, Context, const MAX: usize> BorrowDecode<'de, Context> for Blob<MAX> {
 bincode::impl_borrow_decode!(Sentence);
 bincode::impl_borrow_decode!(Target);
 bincode::impl_borrow_decode!(SyncPath);
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ impl fmt::Display for Escaped<'_> {
 
 /// Characters that reorder the text around them, by which one name can be made to look like another.
 fn is_bidi_control(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]
@@ -46,6 +46,7 @@ mod tests {
         check(b"a\\nb", "a\\\\nb");
         check(b"a\xffb", "a\\xffb");
         check("a\u{202e}b".as_bytes(), "a\\u{202e}b");
+        check("a\u{61c}b".as_bytes(), "a\\u{61c}b");
         check("a\u{9b}b".as_bytes(), "a\\u{9b}b");
     }
 }

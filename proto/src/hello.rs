@@ -89,8 +89,9 @@ impl Hello {
 
     /// The bytes on the wire.
     pub fn encode(&self) -> [u8; HELLO_BYTES] {
-        let text = self.software.as_bytes();
-        let text = text.get(..text.len().min(SOFTWARE_BYTES_MAX)).unwrap_or_default();
+        // Cut between characters: half of one would make the hello malformed.
+        let end = self.software.floor_char_boundary(SOFTWARE_BYTES_MAX);
+        let text = self.software.get(..end).unwrap_or_default().as_bytes();
         let mut bytes = Vec::with_capacity(HELLO_BYTES);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&self.version_min.to_le_bytes());
@@ -144,3 +145,6 @@ impl Hello {
         Ok(Agreement { version, features: self.features & peer.features })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,6 +88,9 @@ pub enum ToController {
 pub struct Open {
     /// Names the session on content streams.
     pub session: SessionId,
+    /// Who opens it: chosen at random once for a session's whole life. The same one coming back takes its place over from
+    /// a connection that is dead but not known to be; any other is refused while the root is taken.
+    pub controller: ReplicaId,
     /// The absolute path of the root at the agent, as bytes. It must be one that the agent serves.
     pub root: Blob<PATH_BYTES_MAX>,
     /// What takes no part, beside what the ignore files in the tree say.
@@ -406,6 +409,12 @@ impl<T, const MAX: usize> Bounded<T, MAX> {
         if items.len() > MAX { Err(TooMany { len: items.len(), max: MAX }) } else { Ok(Self(items)) }
     }
 
+    /// Takes as many as may be, and leaves out the rest.
+    pub fn first(mut items: Vec<T>) -> Self {
+        items.truncate(MAX);
+        Self(items)
+    }
+
     /// The items.
     pub fn into_vec(self) -> Vec<T> {
         self.0
@@ -449,6 +458,20 @@ impl<const MAX: usize> Deref for Blob<MAX> {
 impl<const MAX: usize> std::fmt::Debug for Blob<MAX> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl ReplicaId {
+    /// Reads what its `Display` writes: 32 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 16];
+        if text.len() != 2 * bytes.len() || !text.is_ascii() {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
     }
 }
 

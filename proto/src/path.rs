@@ -4,7 +4,7 @@
 //! its encoding. The empty list is the root itself. A value of these types is valid by construction; whoever has one
 //! needs no further check before resolving it beneath the root.
 
-use std::{borrow::Borrow, fmt};
+use std::fmt;
 
 use crate::{
     escape::Escaped,
@@ -189,12 +189,6 @@ impl Ord for SyncPath {
     }
 }
 
-impl Borrow<[u8]> for SyncPath {
-    fn borrow(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 impl fmt::Debug for SyncPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.to_string())
@@ -207,3 +201,6 @@ impl fmt::Display for SyncPath {
         if self.is_root() { f.write_str(".") } else { Escaped(&self.0).fmt(f) }
     }
 }
+
+#[cfg(test)]
+mod tests;

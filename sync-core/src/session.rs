@@ -1,1 +1,332 @@
-//! session
+//! The public face: a session from its options, its events, its status, and `flush`.
+//!
+//! A [`Session`] keeps one destination like one source for as long as it lives. It runs on the tokio runtime of whoever
+//! starts it, with some threads of its own for what blocks on disks. Nothing is printed and nothing is global: any number of
+//! sessions live in one process. The other side is an [`Agent`], in another process or in this one.
+
+mod connect;
+mod content;
+mod controller;
+pub mod event;
+mod local;
+mod mailbox;
+mod memory;
+mod report;
+mod serve;
+mod streams;
+mod tell;
+
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use sync_proto::message::{IgnoreSettings, ReplicaId};
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    connect::Target,
+    controller::{Controller, Request},
+    event::{Event, Progress, Status},
+    mailbox::Mailbox,
+    memory::Memory,
+    report::Reporter,
+};
+pub use self::serve::{Agent, AgentError, AgentOptions};
+use crate::{
+    engine::{Engine, Mode},
+    ignore::{IgnoreError, Rules},
+    link::Credentials,
+    replica::{Replica, ReplicaOptions, contents::Contents},
+    sys::DirHandle,
+    tree::Tree,
+};
+
+/// What this side says it is.
+pub(crate) const SOFTWARE: &str = concat!("synctl ", env!("CARGO_PKG_VERSION"));
+/// Bytes of recent small content that a session keeps in memory: what it sends, and the bases of the next deltas.
+const CONTENTS_BYTES_MAX: usize = 32 << 20;
+
+/// Where beta is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A directory on this machine: an agent is started in this process and reached over QUIC on loopback.
+    Local(PathBuf),
+    /// An agent that listens on UDP.
+    Quic {
+        /// Its name or address.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// The root there, absolute.
+        path: PathBuf,
+    },
+}
+
+/// What a session is to be.
+#[derive(Debug)]
+pub struct SessionOptions {
+    /// What goes which way.
+    pub mode: Mode,
+    /// What takes no part.
+    pub ignore: IgnoreSettings,
+    /// Who this side is and whom it accepts. Needed for [`Destination::Quic`]; not looked at for [`Destination::Local`].
+    pub credentials: Option<Credentials>,
+    /// Where state is kept between runs; `None`: in memory alone, so that after a restart nothing is known of the past.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Why a session can't be started. Nothing was changed anywhere.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The source does not exist.
+    #[error("{} does not exist", .0.display())]
+    SourceMissing(PathBuf),
+    /// The source is not a directory.
+    #[error("{} is not a directory", .0.display())]
+    SourceNotDirectory(PathBuf),
+    /// One root lies in the other, or they are the same.
+    #[error("{} and {} are the same or one lies in the other", .alpha.display(), .beta.display())]
+    Overlap {
+        /// The source.
+        alpha: PathBuf,
+        /// The destination.
+        beta: PathBuf,
+    },
+    /// The source can't be read.
+    #[error("can't open {}: {source}", .path.display())]
+    Source {
+        /// The source.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The destination can't be written.
+    #[error("{0}")]
+    Destination(#[from] AgentError),
+    /// A pattern can't be obeyed.
+    #[error(transparent)]
+    Ignore(#[from] IgnoreError),
+    /// No keys were given for an agent that is reached over a network.
+    #[error("an agent over the network needs a secret or keys: see `synctl keygen --secret`")]
+    NoCredentials,
+    /// A thread, a socket or random numbers are not to be had.
+    #[error("can't start a session: {0}")]
+    System(String),
+}
+
+/// Why a flush did not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// The agent is not connected.
+    #[error("not connected: {0}")]
+    Disconnected(String),
+    /// Some paths could not be brought over.
+    #[error("{conflicts} conflicts and {problems} problems remain")]
+    Incomplete {
+        /// How many conflicts.
+        conflicts: usize,
+        /// How many problems.
+        problems: usize,
+    },
+    /// The session is halted.
+    #[error("halted: {0}")]
+    Halted(String),
+    /// The session has ended.
+    #[error("the session has ended")]
+    Stopped,
+}
+
+/// A running session. Dropping it ends it, without waiting for that: see [`Session::stop`].
+#[derive(Debug)]
+pub struct Session {
+    requests: mpsc::UnboundedSender<Request>,
+    shared: Arc<Shared>,
+    task: tokio::task::JoinHandle<()>,
+    /// The agent of a local destination, on a thread of its own.
+    local: Option<local::LocalAgent>,
+}
+
+/// The events of a session, in order.
+#[derive(Debug)]
+pub struct Events {
+    receiver: mpsc::UnboundedReceiver<Event>,
+}
+
+/// What the handle of a session and its task share.
+#[derive(Debug)]
+struct Shared {
+    destination: String,
+    started: Instant,
+    status: Mutex<Known>,
+}
+
+/// The status as the task keeps it: what costs a walk to count is counted when it is asked for.
+#[derive(Debug, Default)]
+struct Known {
+    connected: bool,
+    in_sync: bool,
+    halted: Option<String>,
+    tree: Tree,
+    progress: Progress,
+    conflicts: Vec<event::Conflict>,
+    problems: Vec<event::PathProblem>,
+}
+
+impl Events {
+    /// The next event; `None` after [`Event::Stopped`]. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.receiver.recv().await
+    }
+}
+
+impl Session {
+    /// Starts to keep `destination` like `source`, until [`Session::stop`]. Runs on the tokio runtime of the caller.
+    ///
+    /// Comes back as soon as the roots have been looked at; all else is told by events.
+    ///
+    /// # Errors
+    /// The source is no directory that can be read, the destination (where it is local) none that can be written, or one
+    /// lies in the other; an ignore pattern is malformed; keys are missing.
+    pub async fn start(
+        source: &Path,
+        destination: Destination,
+        options: SessionOptions,
+    ) -> Result<(Self, Events), StartError> {
+        let SessionOptions { mode, ignore, credentials, state_dir } = options;
+        let alpha = source_root(source)?;
+        let rules = Rules::new(&ignore)?;
+        let shown = destination.to_string();
+        let (target, local) = match destination {
+            Destination::Local(beta) => local::start(&alpha, &beta).await?,
+            Destination::Quic { host, port, path } => {
+                let credentials = credentials.ok_or(StartError::NoCredentials)?;
+                (local::Reached { host, port, root: path, credentials }, None)
+            }
+        };
+        let target = Target {
+            host: target.host,
+            port: target.port,
+            root: target.root,
+            credentials: target.credentials,
+            controller: random_id()?,
+            ignore,
+        };
+        let shared = Arc::new(Shared { destination: shown, started: Instant::now(), status: Mutex::default() });
+        let (events, receiver) = mpsc::unbounded_channel();
+        let (requests, inbox) = mpsc::unbounded_channel();
+        let mut memory = Memory::new(state_dir, &alpha);
+        let mailbox = Arc::new(Mailbox::default());
+        let contents = Arc::new(Contents::new(CONTENTS_BYTES_MAX));
+        let replica_options =
+            ReplicaOptions { rules, contents: Some(Arc::clone(&contents)), hint: memory.hint(), committer: None };
+        let unreadable = |source| StartError::Source { path: alpha.clone(), source };
+        let sink = Arc::clone(&mailbox);
+        let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
+        let replica =
+            Replica::start(&alpha, replica_options, move |observation| sink.put(observation)).map_err(unreadable)?;
+        let controller = Controller {
+            engine: Engine::new(mode),
+            replica,
+            root: Arc::new(root),
+            mailbox,
+            contents,
+            target: Arc::new(target),
+            memory,
+            reporter: Reporter::new(events, Arc::clone(&shared)),
+            shared: Arc::clone(&shared),
+            requests: inbox,
+            started: shared.started,
+            flushes: std::collections::BTreeMap::new(),
+            next_flush: 0,
+        };
+        let task = tokio::spawn(controller.run());
+        Ok((Self { requests, shared, task, local }, Events { receiver }))
+    }
+
+    /// Waits until every change that was on disk at alpha before the call has been applied at beta.
+    ///
+    /// # Errors
+    /// The agent is not there, the session is halted or over, or some paths can't be brought over.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Flush(answer)).map_err(|_| FlushError::Stopped)?;
+        answered.await.unwrap_or(Err(FlushError::Stopped))
+    }
+
+    /// The state at this moment. Counts files, which costs a walk over the tree in memory.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// Ends the session: the agent is told, and what is known is kept for the next start.
+    pub async fn stop(self) {
+        let _ = self.requests.send(Request::Stop);
+        // A panic of the task has been reported by the task itself.
+        let _ = self.task.await;
+        if let Some(local) = self.local {
+            local.stop().await;
+        }
+    }
+}
+
+impl Shared {
+    fn status(&self) -> Status {
+        let (tree, status) = {
+            let known = self.lock();
+            let status = Status {
+                connected: known.connected,
+                in_sync: known.in_sync,
+                halted: known.halted.clone(),
+                files: 0,
+                bytes: 0,
+                progress: known.progress,
+                conflicts: known.conflicts.clone(),
+                problems: known.problems.clone(),
+            };
+            (known.tree.clone(), status)
+        };
+        let (files, bytes) = report::count(&tree);
+        Status { files, bytes, ..status }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Known)) {
+        change(&mut self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Local(path) => write!(f, "{}", path.display()),
+            Self::Quic { host, port, path } if host.contains(':') => write!(f, "quic://[{host}]:{port}{}", path.display()),
+            Self::Quic { host, port, path } => write!(f, "quic://{host}:{port}{}", path.display()),
+        }
+    }
+}
+
+fn random_id() -> Result<ReplicaId, StartError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| StartError::System(error.to_string()))?;
+    Ok(ReplicaId(bytes))
+}
+
+/// The real path of a source.
+fn source_root(source: &Path) -> Result<PathBuf, StartError> {
+    let data = std::fs::metadata(source).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => StartError::SourceMissing(source.to_owned()),
+        _ => StartError::Source { path: source.to_owned(), source: error },
+    })?;
+    if !data.is_dir() {
+        return Err(StartError::SourceNotDirectory(source.to_owned()));
+    }
+    source.canonicalize().map_err(|error| StartError::Source { path: source.to_owned(), source: error })
+}

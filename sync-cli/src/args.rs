@@ -1,0 +1,241 @@
+//! The command line, as `--help`, the completions and the man pages show it.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, builder::TypedValueParser};
+use sync_core::engine::Mode;
+
+use crate::destination::{self, Dest};
+
+/// Keeps a directory in a pod like the one on your laptop: every save is there before you look.
+#[derive(Debug, Parser)]
+#[command(name = "synctl", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  synctl watch . /tmp/synctl-demo              try it: edit a file, and look there
+  synctl watch --secret-file s . quic://pod.example:4433/work
+  synctl push  --secret-file s . quic://pod.example:4433/work
+
+Environment:
+  SYNCTL_SECRET  the shared secret, where no file with a secret or a key is given
+  SYNCTL_LOG     what is logged to stderr: error (default), info, sync_core=trace, …
+  NO_COLOR       set to anything: no colours";
+
+const WATCH_HELP: &str = "\
+Examples:
+  synctl watch . /tmp/synctl-demo
+  synctl watch --secret-file s . quic://pod.example:4433/work
+  synctl watch --key-file k --known-agent agent.pub . quic://[fd00::7]:4433/work
+  synctl watch --ignore '*.log' --ignore /data --output json . /mnt/copy
+
+Exit code: 0 after Ctrl-C or SIGTERM, 2 could not start.
+A second Ctrl-C ends at once (130).";
+
+const PUSH_HELP: &str = "\
+Examples:
+  synctl push . /tmp/synctl-demo
+  synctl push --secret-file s --output json . quic://pod.example:4433/work
+
+Exit code: 0 in sync, 1 conflicts or problems remain, 2 could not (the agent is
+not there, wrong secret, halted, interrupted).";
+
+const KEYGEN_HELP: &str = "\
+Examples:
+  synctl keygen --secret --out secret      one secret for both sides, for --secret-file
+  synctl keygen --secret                   the same on stdout, for `kubectl create secret …`
+  synctl keygen --out laptop               a key pair: laptop (private, 0600) and laptop.pub";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  synctl completions bash > ~/.local/share/bash-completion/completions/synctl
+  synctl completions zsh  > ~/.zfunc/_synctl
+  synctl completions fish > ~/.config/fish/completions/synctl.fish";
+
+const MAN_HELP: &str = "\
+Examples:
+  synctl man | man -l -
+  synctl man ~/.local/share/man/man1";
+
+const IGNORED_HELP: &str = "\
+Examples:
+  synctl ignored
+  synctl ignored --output json
+
+Any of these takes part again by a negated pattern: --ignore '!.DS_Store', or the
+line !.DS_Store in a .syncignore file.";
+
+const WHY_HELP: &str = "\
+Examples:
+  synctl why . target/debug/app
+  synctl why --vcs . .git/config
+
+Exit code: 0 it takes part, 1 it is left out, 2 it can't be told.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Follow changes until interrupted
+    #[command(after_help = WATCH_HELP)]
+    Watch(SessionArgs),
+    /// Bring everything over once, then end
+    #[command(after_help = PUSH_HELP)]
+    Push(SessionArgs),
+    /// Make a key pair, or a secret that both sides are given
+    #[command(after_help = KEYGEN_HELP)]
+    Keygen(KeygenArgs),
+    /// Show what is left out by default, and why
+    #[command(after_help = IGNORED_HELP)]
+    Ignored(IgnoredArgs),
+    /// Say whether a path takes part, and which pattern decided
+    #[command(after_help = WHY_HELP)]
+    Why(WhyArgs),
+    /// Print shell completions
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write all of them to a directory
+    #[command(after_help = MAN_HELP)]
+    Man {
+        /// Where to write synctl.1, synctl-watch.1, …; without it, synctl.1 goes to stdout
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// What `watch` and `push` are told.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArgs {
+    /// The directory to bring over
+    #[arg(value_name = "SRC", value_hint = ValueHint::DirPath)]
+    pub(crate) source: PathBuf,
+    /// Where to: a directory (an agent is started in this process), or quic://HOST:PORT/PATH
+    #[arg(value_name = "DEST", value_hint = ValueHint::DirPath, value_parser = dest_parser())]
+    pub(crate) destination: Dest,
+    /// What goes which way
+    #[arg(long, value_enum, default_value_t = ModeArg::OneWaySafe)]
+    pub(crate) mode: ModeArg,
+    /// Where state is kept between runs [default: $XDG_STATE_HOME/synctl, else ~/.local/state/synctl]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// How to tell what happens
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
+    /// Tell only what needs attention: problems, conflicts, lost connections
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) ignore: IgnoreArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+}
+
+/// What takes no part.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ignoring")]
+pub(crate) struct IgnoreArgs {
+    /// Leave out what matches, in .gitignore syntax; stronger than any ignore file. May be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) ignore: Vec<OsString>,
+    /// Let .git, .hg, .svn and the like take part
+    #[arg(long)]
+    pub(crate) vcs: bool,
+    /// Do not obey .gitignore files (.syncignore files always are)
+    #[arg(long)]
+    pub(crate) no_gitignore: bool,
+    /// Do not leave out the default list, which `synctl ignored` shows
+    #[arg(long)]
+    pub(crate) no_default_ignores: bool,
+}
+
+/// Who this side is and whom it accepts.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Trust (for quic://)")]
+pub(crate) struct TrustArgs {
+    /// The secret that the agent was given too; never on the command line itself
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["key_file", "known_agent"])]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// The private key of this side
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "known_agent")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Public keys of the agents to accept, one a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "key_file")]
+    pub(crate) known_agent: Option<PathBuf>,
+}
+
+/// What `keygen` is told.
+#[derive(Debug, Args)]
+pub(crate) struct KeygenArgs {
+    /// One secret that both sides are given, instead of a key pair
+    #[arg(long)]
+    pub(crate) secret: bool,
+    /// The file to make, mode 0600; never overwritten [default: a secret goes to stdout, a private key to
+    /// $XDG_CONFIG_HOME/synctl/identity, else ~/.config/synctl/identity]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// What `ignored` is told.
+#[derive(Debug, Args)]
+pub(crate) struct IgnoredArgs {
+    /// How to tell it
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
+}
+
+/// What `why` is told.
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// The directory that is brought over
+    #[arg(value_name = "SRC", value_hint = ValueHint::DirPath)]
+    pub(crate) source: PathBuf,
+    /// A path in it: relative to SRC, or absolute; it need not exist (a trailing slash makes it a directory)
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+    /// How to tell it
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) ignore: IgnoreArgs,
+}
+
+/// How to tell what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Lines for people; on a terminal a progress bar and colours
+    Human,
+    /// One JSON object a line, versioned: docs/json.md
+    Json,
+}
+
+/// What goes which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// SRC's changes go to DEST; what was changed at DEST is never overwritten, it is shown as a conflict
+    OneWaySafe,
+    /// DEST is kept an exact copy of SRC; what was changed there is put right
+    OneWayReplica,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::OneWaySafe => Self::OneWaySafe,
+            ModeArg::OneWayReplica => Self::OneWayReplica,
+        }
+    }
+}
+
+fn dest_parser() -> impl TypedValueParser<Value = Dest> {
+    clap::builder::OsStringValueParser::new().try_map(|text| destination::parse(&text))
+}
+
+#[cfg(test)]
+mod tests;

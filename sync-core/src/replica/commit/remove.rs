@@ -1,0 +1,175 @@
+//! Removing what is known, and nothing else.
+//!
+//! A file is moved aside, looked at where nobody else reaches it, and only then unlinked: what a race has put there is
+//! given back. Of a directory exactly the entries go that the index knows and that are still what it knows; whatever else
+//! lies in it stays, with the directories above it.
+
+use std::io::ErrorKind;
+
+use sync_proto::{
+    Entry, Name, SyncPath,
+    message::{Expected, Outcome},
+};
+
+use super::{
+    Commit, IndexChange, Stop, Work,
+    check::{Known, holds, is_still},
+    problem::{failed, is_absent, missing},
+};
+use crate::{
+    replica::stage::Stage,
+    sys::DirHandle,
+    tree::{Dir, Node},
+};
+
+/// What became of a subtree.
+#[derive(Default)]
+struct Removal {
+    changes: Vec<IndexChange>,
+    /// Something stays that is not known.
+    kept: bool,
+    /// Something that could not be given back.
+    displaced: Option<SyncPath>,
+    /// The first thing that the file system refused.
+    problem: Option<Outcome>,
+}
+
+impl Work<'_> {
+    /// Does one [`Remove`](sync_proto::message::Operation::Remove).
+    pub(super) fn remove(&mut self, stage: &Stage, path: &SyncPath, expected: &Expected) -> Result<Commit, Stop> {
+        let (dir, name) = self.parent(path)?;
+        match expected {
+            Expected::Entry(entry @ (Entry::File { .. } | Entry::Symlink(_))) => {
+                let outcome = remove_entry(stage, &dir, name, path, entry, self.known(path))?;
+                Ok(Commit::removed(outcome, path))
+            }
+            Expected::Tree(hash) => {
+                let known = self.subtree(path, *hash).ok_or(Outcome::Mismatch)?;
+                self.remove_tree(stage, &dir, name, path, &known)
+            }
+            Expected::Nothing | Expected::Entry(Entry::Directory) => Err(Outcome::Mismatch.into()),
+        }
+    }
+
+    fn remove_tree(
+        &mut self,
+        stage: &Stage,
+        parent: &DirHandle,
+        name: Name<'_>,
+        path: &SyncPath,
+        known: &Dir,
+    ) -> Result<Commit, Stop> {
+        let dir = parent.open_dir(name).map_err(|error| missing(path, &error))?;
+        let mut removal = Removal::default();
+        self.remove_known(stage, &dir, path, known, &mut removal);
+        removal.finish(parent, name, path, 0);
+        let outcome = match removal {
+            Removal { problem: Some(problem), .. } => problem,
+            Removal { displaced: Some(kept), .. } => Outcome::Displaced(kept),
+            Removal { kept: true, .. } => Outcome::Kept,
+            Removal { .. } => Outcome::Applied,
+        };
+        Ok(Commit { outcome, changes: removal.changes })
+    }
+
+    fn remove_known(&mut self, stage: &Stage, dir: &DirHandle, path: &SyncPath, known: &Dir, removal: &mut Removal) {
+        for (name, node, stamp) in known.iter() {
+            // What the index holds has a path.
+            let Ok(below) = path.join(name) else { continue };
+            match node {
+                Node::Directory(known) => match dir.open_dir(name) {
+                    Ok(sub) => {
+                        let first = removal.changes.len();
+                        self.remove_known(stage, &sub, &below, known, removal);
+                        removal.finish(dir, name, &below, first);
+                    }
+                    Err(error) => removal.not_there(dir, name, &below, &error),
+                },
+                Node::File { .. } | Node::Symlink(_) => {
+                    let found = Some(Known { node, stamp });
+                    let entry = node.entry();
+                    let result = match remove_entry(stage, dir, name, &below, &entry, found) {
+                        Err(Stop::OtherMount) => self
+                            .committer
+                            .mount_stage(path)
+                            .map_err(|error| failed(&below, &error).into())
+                            .and_then(|other| remove_entry(&other, dir, name, &below, &entry, found)),
+                        result => result,
+                    };
+                    removal.count(dir, name, below, result);
+                }
+            }
+        }
+    }
+}
+
+impl Removal {
+    /// Removes the directory itself, of which the known entries are gone. `first` is where its changes begin.
+    fn finish(&mut self, parent: &DirHandle, name: Name<'_>, path: &SyncPath, first: usize) {
+        match parent.remove_dir(name) {
+            Ok(()) => {
+                self.changes.truncate(first);
+                self.changes.push(IndexChange::gone(path.clone()));
+            }
+            Err(error) => self.not_there(parent, name, path, &error),
+        }
+    }
+
+    fn count(&mut self, dir: &DirHandle, name: Name<'_>, path: SyncPath, result: Result<Outcome, Stop>) {
+        match result {
+            Ok(Outcome::Displaced(kept)) => {
+                self.displaced = Some(kept);
+                self.changes.push(IndexChange::gone(path));
+            }
+            Ok(Outcome::Applied) => self.changes.push(IndexChange::gone(path)),
+            Err(Stop::Outcome(problem @ Outcome::Failed(_))) => {
+                self.kept = true;
+                self.problem.get_or_insert(problem);
+            }
+            Err(Stop::OtherMount) => self.kept = true,
+            _ if dir.stat(name).is_err_and(|error| error.kind() == ErrorKind::NotFound) => {
+                self.changes.push(IndexChange::gone(path));
+            }
+            _ => self.kept = true,
+        }
+    }
+
+    /// A directory that could not be opened or removed: it is gone, or not empty, or became something else.
+    fn not_there(&mut self, dir: &DirHandle, name: Name<'_>, path: &SyncPath, error: &std::io::Error) {
+        match error.kind() {
+            ErrorKind::NotFound => self.changes.push(IndexChange::gone(path.clone())),
+            ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists => self.kept = true,
+            _ if is_absent(error) && dir.stat(name).is_ok() => self.kept = true,
+            _ => {
+                self.kept = true;
+                self.problem.get_or_insert_with(|| failed(path, error));
+            }
+        }
+    }
+}
+
+/// Removes a file or a symlink that is `expected`.
+fn remove_entry(
+    stage: &Stage,
+    dir: &DirHandle,
+    name: Name<'_>,
+    path: &SyncPath,
+    expected: &Entry,
+    known: Option<Known<'_>>,
+) -> Result<Outcome, Stop> {
+    let held = holds(dir, name, expected, known).map_err(|error| failed(path, &error))?;
+    let Some(before) = held else { return Err(Outcome::Mismatch.into()) };
+    let mut aside = match stage.move_aside(dir, name) {
+        Ok(aside) => aside,
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => return Err(Stop::OtherMount),
+        Err(error) => return Err(missing(path, &error).into()),
+    };
+    if matches!(is_still(stage.dir(), aside.name(), &before, expected), Ok(true)) {
+        aside.release();
+        return Ok(Outcome::Applied);
+    }
+    match stage.dir().rename_noreplace(aside.name(), dir, name) {
+        Ok(()) => Err(Outcome::Mismatch.into()),
+        Err(_) => Ok(Outcome::Displaced(aside.keep(name))),
+    }
+}

@@ -1,0 +1,121 @@
+//! One file read once: its content id, and the content itself where it is small.
+
+use std::io::{self, Read};
+
+use sync_proto::{ContentId, Name, limits::FILE_BYTES_MAX};
+
+use super::contents::{CONTENT_KEPT_BYTES_MAX, Contents};
+use crate::{
+    sys::{DirHandle, Stat},
+    tree::{Node, Stamp},
+};
+
+/// Bytes read at once from a large file: large enough that BLAKE3 runs at full width, small enough for the cache.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// A buffer that serves many files.
+#[derive(Debug, Default)]
+pub struct HashBuffer(Vec<u8>);
+
+/// How content that was read is offered to the store of recent content.
+#[derive(Debug, Clone, Copy)]
+pub enum Keep<'a> {
+    /// Not at all.
+    Nothing,
+    /// Where there is room.
+    IfRoom(&'a Contents),
+    /// In place of the oldest.
+    Always(&'a Contents),
+}
+
+/// A file that is too large to be synchronised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{len} bytes long, and at most {FILE_BYTES_MAX} are synchronised")]
+pub struct TooLarge {
+    len: u64,
+}
+
+/// Reads `name` in `dir` and says what it is, with the stat data from *before* the first byte was read: what is written
+/// while it is read makes that stat data old, and the next look reads again.
+pub fn hash_file(dir: &DirHandle, name: Name<'_>, buffer: &mut HashBuffer, keep: Keep<'_>) -> io::Result<(Node, Stamp)> {
+    let (mut file, stat) = dir.open_file(name)?;
+    hash_open(&mut file, &stat, buffer, keep)
+}
+
+/// The same for a file that is open.
+pub fn hash_open(
+    file: &mut std::fs::File,
+    stat: &Stat,
+    buffer: &mut HashBuffer,
+    keep: Keep<'_>,
+) -> io::Result<(Node, Stamp)> {
+    if stat.len > FILE_BYTES_MAX {
+        return Err(io::Error::other(TooLarge { len: stat.len }));
+    }
+    let (content, len) =
+        if stat.len <= CONTENT_KEPT_BYTES_MAX { hash_small(file, stat, buffer, keep)? } else { hash_large(file)? };
+    Ok((Node::File { content, len, executable: stat.executable }, stat.stamp))
+}
+
+fn hash_small(
+    file: &mut std::fs::File,
+    stat: &Stat,
+    buffer: &mut HashBuffer,
+    keep: Keep<'_>,
+) -> io::Result<(ContentId, u64)> {
+    let buffer = &mut buffer.0;
+    // One byte more than the length: a full buffer means that the file has grown, a short read that it is whole.
+    let wanted = usize::try_from(stat.len).unwrap_or(usize::MAX).saturating_add(1);
+    if buffer.len() < wanted {
+        buffer.resize(wanted, 0);
+    }
+    let mut filled = 0;
+    while let Some(room) = buffer.get_mut(filled..wanted).filter(|room| !room.is_empty()) {
+        match file.read(room) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let bytes = buffer.get(..filled).unwrap_or_default();
+    if filled == wanted {
+        // It grew: the rest is read as of a large file, after what is here.
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(bytes);
+        let rest = hash_rest(file, &mut hasher)?;
+        return Ok((ContentId(*hasher.finalize().as_bytes()), filled as u64 + rest));
+    }
+    let content = ContentId(*blake3::hash(bytes).as_bytes());
+    match keep {
+        Keep::Nothing => {}
+        Keep::IfRoom(contents) => contents.insert_if_room(content, bytes),
+        Keep::Always(contents) => contents.insert(content, bytes),
+    }
+    Ok((content, filled as u64))
+}
+
+fn hash_large(file: &mut std::fs::File) -> io::Result<(ContentId, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let len = hash_rest(file, &mut hasher)?;
+    Ok((ContentId(*hasher.finalize().as_bytes()), len))
+}
+
+fn hash_rest(file: &mut std::fs::File, hasher: &mut blake3::Hasher) -> io::Result<u64> {
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut len = 0;
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => return Ok(len),
+            Ok(read) => {
+                hasher.update(block.get(..read).unwrap_or_default());
+                len += read as u64;
+                if len > FILE_BYTES_MAX {
+                    return Err(io::Error::other(TooLarge { len }));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! The observer: the one thread that owns the index of a replica.
+//!
+//! It waits for events of the file system and for commands, looks at what is due, and tells what has changed. Everything
+//! that touches the index happens here, one thing at a time: there is no lock on it, and no order to get wrong.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use sync_proto::{Name, SyncPath, message::Problem};
+
+use super::{
+    Applied, Hashed, Observation, ReplicaOptions, Seen, Work,
+    commit::{Commit, Committer, IndexChange},
+    contents::Contents,
+    hash::HashBuffer,
+    look::Looked,
+    pending::{Due, Pending, QUIET_GONE, QUIET_MODIFIED, Urgency},
+    watch::{Drained, Events, Hint, Waker, Watcher, watch},
+    worker::{self, Job},
+};
+use crate::{
+    engine::view::View,
+    ignore::Rules,
+    sys::DirHandle,
+    tree::{Node, Tree},
+};
+
+/// How often everything is scanned again, whatever the events say: what they can't tell (writes through a mapping, a
+/// file system that tells nothing of other machines' writes) is found within this time.
+const RESCAN_INTERVAL: Duration = Duration::from_secs(600);
+/// How often directories are polled for which there are no events.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Threads of a scan of everything.
+const SCAN_THREADS_MAX: usize = 8;
+
+/// What the observer is told.
+pub(super) enum Command {
+    Apply { tag: u64, work: Work, since: Instant },
+    /// Bulk work has been done by the worker.
+    Done { tag: u64, commits: Vec<Commit>, since: Instant },
+    /// A large file has been read by the worker.
+    Hashed(Hashed),
+    Flush(u64),
+    Rescan,
+    Stop,
+}
+
+pub(super) struct Observer {
+    root_path: PathBuf,
+    pub(super) root: DirHandle,
+    committer: Option<Arc<Committer>>,
+    pub(super) watcher: Watcher,
+    events: Events,
+    /// The rules without the ignore files of the tree.
+    pub(super) bare_rules: Rules,
+    pub(super) rules: Rules,
+    pub(super) index: Tree,
+    pub(super) problems: BTreeMap<SyncPath, Problem>,
+    pub(super) pending: Pending,
+    /// Files whose mtime was too recent to be trusted when they were read.
+    pub(super) racy: BTreeSet<SyncPath>,
+    pub(super) contents: Option<Arc<Contents>>,
+    pub(super) buffer: HashBuffer,
+    /// Directories without events.
+    pub(super) unwatched: BTreeSet<SyncPath>,
+    warned_unwatched: bool,
+    /// Whether something other than the index is to be told.
+    pub(super) changed: bool,
+    pub(super) now: Instant,
+    inbox: Receiver<Command>,
+    /// Reads large files. A thread of its own: a batch does not wait for it, nor it for a batch.
+    hasher: Sender<Job>,
+    hashing: BTreeSet<SyncPath>,
+    applier: Sender<Job>,
+    /// Bulk work that waits for the applier, which does one at a time.
+    queue: VecDeque<(u64, Work, Instant)>,
+    /// What the applier is changing now. Hints about it wait until the index knows.
+    applying: Option<BTreeSet<SyncPath>>,
+    deferred: Vec<Hint>,
+    next_rescan: Instant,
+    next_poll: Instant,
+    sink: Box<dyn FnMut(Observation) + Send>,
+}
+
+impl Observer {
+    pub(super) fn new(
+        root_path: &Path,
+        options: ReplicaOptions,
+        inbox: Receiver<Command>,
+        answers: Sender<Command>,
+        sink: Box<dyn FnMut(Observation) + Send>,
+    ) -> io::Result<(Self, Waker)> {
+        let ReplicaOptions { rules, contents, hint, committer } = options;
+        let root = DirHandle::open_root(root_path)?;
+        let (watcher, events) = watch(root_path)?;
+        let waker = watcher.waker();
+        let (hasher, hash_jobs) = crossbeam_channel::unbounded();
+        worker::start("synctl-hasher", root.try_clone()?, None, hash_jobs, answers.clone(), waker.clone())?;
+        let (applier, apply_jobs) = crossbeam_channel::unbounded();
+        if committer.is_some() {
+            let committer = committer.clone();
+            worker::start("synctl-applier", root.try_clone()?, committer, apply_jobs, answers, waker.clone())?;
+        }
+        let now = Instant::now();
+        let observer = Self {
+            root_path: root_path.to_owned(),
+            root,
+            committer,
+            watcher,
+            events,
+            bare_rules: rules.clone(),
+            rules,
+            index: hint,
+            problems: BTreeMap::new(),
+            pending: Pending::default(),
+            racy: BTreeSet::new(),
+            contents,
+            buffer: HashBuffer::default(),
+            unwatched: BTreeSet::new(),
+            warned_unwatched: false,
+            changed: false,
+            now,
+            inbox,
+            hasher,
+            hashing: BTreeSet::new(),
+            applier,
+            queue: VecDeque::new(),
+            applying: None,
+            deferred: Vec::new(),
+            next_rescan: now + RESCAN_INTERVAL,
+            next_poll: now + POLL_INTERVAL,
+            sink,
+        };
+        Ok((observer, waker))
+    }
+
+    pub(super) fn run(mut self) {
+        self.scan_all();
+        let seen = self.seen(Vec::new(), self.now, self.now);
+        (self.sink)(Observation::Scanned(seen));
+        let mut hints = Vec::new();
+        loop {
+            if let Err(error) = self.events.wait(Some(self.timeout()), &mut hints) {
+                return self.lost(format!("the source can't be watched any more: {error}"));
+            }
+            self.now = Instant::now();
+            for hint in hints.drain(..) {
+                if matches!(hint, Hint::RootGone) {
+                    return self.lost(format!("{} is gone, or was moved or unmounted", self.root_path.display()));
+                }
+                self.hint(hint);
+            }
+            loop {
+                match self.inbox.try_recv() {
+                    Ok(Command::Stop) => return,
+                    Ok(command) => {
+                        if !self.command(command) {
+                            return;
+                        }
+                    }
+                    Err(_) => break,
+                }
+            }
+            self.look_at_due();
+            self.at_intervals();
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        let mut next = self.next_rescan;
+        next = self.pending.next_due().map_or(next, |due| next.min(due));
+        if !self.unwatched.is_empty() {
+            next = next.min(self.next_poll);
+        }
+        next.saturating_duration_since(Instant::now())
+    }
+
+    fn lost(&mut self, reason: String) {
+        (self.sink)(Observation::Lost(reason));
+    }
+
+    fn command(&mut self, command: Command) -> bool {
+        match command {
+            Command::Apply { tag, work, since } => self.apply(tag, work, since),
+            Command::Done { tag, commits, since } => {
+                self.applying = None;
+                self.applied(tag, commits, since);
+                for hint in std::mem::take(&mut self.deferred) {
+                    self.hint(hint);
+                }
+                self.apply_next();
+            }
+            Command::Hashed(hashed) => self.hashed(hashed),
+            Command::Flush(token) => return self.flush(token),
+            Command::Rescan => {
+                self.scan_all();
+                self.tell(Vec::new(), self.now, self.now);
+            }
+            Command::Stop => return false,
+        }
+        true
+    }
+
+    fn hint(&mut self, hint: Hint) {
+        let about = match &hint {
+            Hint::Finished(path)
+            | Hint::Modified(path)
+            | Hint::Gone(path)
+            | Hint::Directory(path)
+            | Hint::Attributes(path) => Some(path),
+            Hint::Moved { to, .. } => Some(to),
+            Hint::Lost | Hint::RootGone => None,
+        };
+        let being_applied = |path: &SyncPath| {
+            self.applying.as_ref().is_some_and(|applying| applying.iter().any(|under| path.starts_with(under)))
+        };
+        if about.is_some_and(being_applied) {
+            self.deferred.push(hint);
+            return;
+        }
+        let now = self.now;
+        match hint {
+            Hint::Finished(path) | Hint::Attributes(path) | Hint::Directory(path) => {
+                self.pending.note(path, Urgency::Now, now);
+            }
+            Hint::Modified(path) => self.pending.note(path, Urgency::Quiet(QUIET_MODIFIED), now),
+            Hint::Gone(path) => self.pending.note(path, Urgency::Quiet(QUIET_GONE), now),
+            Hint::Moved { from, to } => {
+                if self.moved(&from, &to) == Looked::Changed {
+                    self.tell(vec![from, to], now, now);
+                }
+            }
+            Hint::Lost => {
+                self.scan_all();
+                self.watcher.retire_lost();
+                self.tell(Vec::new(), now, now);
+            }
+            Hint::RootGone => {}
+        }
+    }
+
+    /// Looks at every path that is due, and tells once what has changed.
+    fn look_at_due(&mut self) {
+        let due = self.pending.take_due(self.now);
+        if due.is_empty() {
+            return;
+        }
+        let looked = Instant::now();
+        let since = due.iter().map(|due| due.since).min().unwrap_or(looked);
+        let mut hot = Vec::with_capacity(due.len());
+        for Due { path, .. } in due {
+            if self.look(&path) == Looked::Changed {
+                hot.push(path);
+            }
+        }
+        if !hot.is_empty() || self.changed {
+            self.tell(hot, since, looked);
+        }
+    }
+
+    fn at_intervals(&mut self) {
+        if self.now >= self.next_rescan {
+            self.scan_all();
+            self.tell(Vec::new(), self.now, self.now);
+        } else if !self.unwatched.is_empty() && self.now >= self.next_poll {
+            let polled: Vec<SyncPath> = self.unwatched.iter().cloned().collect();
+            let mut changed = Vec::new();
+            for path in polled {
+                if self.rescan(&path) == Looked::Changed {
+                    changed.push(path);
+                }
+            }
+            if !changed.is_empty() || self.changed {
+                self.tell(Vec::new(), self.now, self.now);
+            }
+        }
+        self.next_poll = if self.now >= self.next_poll { self.now + POLL_INTERVAL } else { self.next_poll };
+    }
+
+    fn scan_all(&mut self) {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(SCAN_THREADS_MAX);
+        let hint = self.index.root().clone();
+        self.unwatched.clear();
+        self.rescan_with(&SyncPath::root(), Some(&hint), threads);
+        if !self.root.has_events() {
+            self.note_unwatched(vec![SyncPath::root()]);
+        }
+        self.now = Instant::now();
+        self.next_rescan = self.now + RESCAN_INTERVAL;
+    }
+
+    pub(super) fn note_unwatched(&mut self, paths: Vec<SyncPath>) {
+        if paths.is_empty() {
+            return;
+        }
+        self.unwatched.extend(paths);
+        if !self.warned_unwatched {
+            self.warned_unwatched = true;
+            let message = if self.root.has_events() {
+                "the kernel's limit of inotify watches is reached: directories without a watch are polled every 2 s. Raise it \
+                 with `sudo sysctl fs.inotify.max_user_watches=1048576`"
+            } else {
+                "the file system gives no events: it is polled every 2 s"
+            };
+            (self.sink)(Observation::Warning(message.to_owned()));
+        }
+    }
+
+    pub(super) fn hash_elsewhere(&mut self, path: SyncPath) {
+        if self.hashing.insert(path.clone()) {
+            // The worker lives as long as this sender.
+            let _ = self.hasher.send(Job::Hash(path));
+        } else {
+            // It is being read, and has changed since: again when that is done.
+            self.racy.insert(path);
+        }
+    }
+
+    fn hashed(&mut self, hashed: Hashed) {
+        let Hashed { path, result } = hashed;
+        self.hashing.remove(&path);
+        let looked = match result {
+            Ok((content, len, executable, stamp)) => {
+                self.take(&path, Node::File { content, len, executable }, Some(stamp))
+            }
+            // Whatever is the matter, the look finds it.
+            Err(_) => Looked::Same,
+        };
+        if self.racy.remove(&path) || looked == Looked::Same {
+            self.pending.note(path.clone(), Urgency::Quiet(QUIET_MODIFIED), self.now);
+        }
+        if looked == Looked::Changed {
+            self.tell(vec![path], self.now, self.now);
+        }
+    }
+
+    fn flush(&mut self, token: u64) -> bool {
+        let mut hints = Vec::new();
+        let drained = self.events.drain(&mut hints);
+        for hint in hints {
+            if matches!(hint, Hint::RootGone) {
+                self.lost(format!("{} is gone, or was moved or unmounted", self.root_path.display()));
+                return false;
+            }
+            self.hint(hint);
+        }
+        match drained {
+            Ok(Drained::Exact) => self.pending.all_now(self.now),
+            // Without a queue of the kernel's to read to its end, only a look at everything is proof.
+            Ok(Drained::BestEffort) | Err(_) => {
+                self.scan_all();
+                self.tell(Vec::new(), self.now, self.now);
+            }
+        }
+        self.look_at_due();
+        while !self.hashing.is_empty() {
+            // A flush waits for the large files that are being read.
+            match self.inbox.recv() {
+                Ok(command) => {
+                    if !self.command(command) {
+                        return false;
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+        (self.sink)(Observation::Flushed(token));
+        true
+    }
+
+    fn apply(&mut self, tag: u64, work: Work, since: Instant) {
+        match &work {
+            Work::Batch { bulk: false, .. } => {
+                let commits = worker::apply(self.committer.as_deref(), work, &self.index);
+                self.applied(tag, commits, since);
+            }
+            Work::Batch { .. } | Work::File { .. } => {
+                self.queue.push_back((tag, work, since));
+                if self.applying.is_none() {
+                    self.apply_next();
+                }
+            }
+        }
+    }
+
+    fn apply_next(&mut self) {
+        let Some((tag, work, since)) = self.queue.pop_front() else { return };
+        let paths = match &work {
+            Work::Batch { operations, .. } => operations.iter().map(|operation| operation.path().clone()).collect(),
+            Work::File { path, .. } => BTreeSet::from([path.clone()]),
+        };
+        self.applying = Some(paths);
+        // The worker lives as long as this sender.
+        let _ = self.applier.send(Job::Apply { tag, work, index: self.index.clone(), since });
+    }
+
+    /// Takes over what was committed, and tells.
+    fn applied(&mut self, tag: u64, commits: Vec<Commit>, since: Instant) {
+        let mut outcomes = Vec::with_capacity(commits.len());
+        let mut made = Vec::new();
+        let mut again = Vec::new();
+        for Commit { outcome, changes } in commits {
+            for change in changes {
+                self.index_change(change, &mut made, &mut again);
+            }
+            outcomes.push(outcome);
+        }
+        // Once the index has all that was put into them: what else they hold is somebody else's.
+        for directory in made {
+            again.extend(self.watch_new(&directory));
+        }
+        let took = since.elapsed();
+        for path in again {
+            self.look(&path);
+        }
+        let view = self.view();
+        (self.sink)(Observation::Applied(Applied { tag, outcomes, view, took }));
+    }
+
+    /// Puts one committed change into the index. Directories that it made are added to `made`, paths that have to be looked
+    /// at to `again`.
+    fn index_change(&mut self, change: IndexChange, made: &mut Vec<SyncPath>, again: &mut Vec<SyncPath>) {
+        let IndexChange { path, node, stamp } = change;
+        let Some(node) = node else {
+            if let Some(Node::Directory(_)) = self.index.remove(&path) {
+                self.watcher.remove_below(&path);
+                self.rules = self.rules.without_below(&path);
+            }
+            return;
+        };
+        let is_directory = matches!(node, Node::Directory(_));
+        if self.index.insert(&path, node, stamp).is_err() {
+            again.push(path);
+            return;
+        }
+        self.obey_if_ignore_file(&path);
+        if is_directory {
+            made.push(path);
+        }
+    }
+
+    /// An ignore file that we wrote ourselves is obeyed like any other.
+    fn obey_if_ignore_file(&mut self, path: &SyncPath) {
+        let Some((parent, name)) = path.split_last() else { return };
+        let Some(kind) = crate::ignore::ignore_file(name) else { return };
+        let Ok(dir) = self.root.resolve(&parent) else { return };
+        let bytes = super::scan::read_ignore_file(&dir, name);
+        self.rules = self.rules.with_file(&parent, kind, bytes.as_deref());
+        // What it ignores now leaves the index, and what it no longer does comes in, by a look at the directory.
+        self.pending.note(parent, Urgency::Quiet(QUIET_MODIFIED), self.now);
+    }
+
+    /// Watches a directory that we made, and finds what others put into it before.
+    fn watch_new(&mut self, path: &SyncPath) -> Vec<SyncPath> {
+        let Ok(dir) = self.root.resolve(path) else { return vec![path.clone()] };
+        match self.watcher.add(path, &dir) {
+            Ok(()) => {}
+            Err(_) => self.note_unwatched(vec![path.clone()]),
+        }
+        let mut unknown = Vec::new();
+        let known = self.index.dir(path);
+        let listed = dir.list(&mut |name, _| {
+            if let Ok(name) = Name::new(name)
+                && known.is_none_or(|known| known.get(name).is_none())
+                && let Ok(path) = path.join(name)
+            {
+                unknown.push(path);
+            }
+        });
+        if listed.is_err() { vec![path.clone()] } else { unknown }
+    }
+
+    fn view(&self) -> View {
+        View { tree: self.index.clone(), complete: true, problems: self.problems.clone() }
+    }
+
+    fn seen(&mut self, hot: Vec<SyncPath>, since: Instant, looked: Instant) -> Seen {
+        self.changed = false;
+        Seen { view: self.view(), rules: self.rules.clone(), hot, since, looked, done: Instant::now() }
+    }
+
+    fn tell(&mut self, hot: Vec<SyncPath>, since: Instant, looked: Instant) {
+        let seen = self.seen(hot, since, looked);
+        (self.sink)(Observation::Changed(seen));
+    }
+}

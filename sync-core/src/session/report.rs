@@ -1,0 +1,386 @@
+//! What the user is told: events, and the status at any moment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sync_proto::{
+    Entry, SyncPath,
+    message::{BatchId, Outcomes, Problems},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    FlushError, Shared,
+    event::{Action, Conflict, Event, Latency, PathProblem, Progress, Side, Synced, SyncedPath},
+};
+use crate::{
+    engine::{
+        Engine, Report,
+        plan::{Planned, PlannedStream},
+        view::View,
+    },
+    replica::Seen,
+    tree::{Node, Tree, walk},
+};
+
+/// Least time between two reports of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// When the stages of a save were over.
+#[derive(Debug, Clone, Copy)]
+struct Stages {
+    since: Instant,
+    looked: Instant,
+    hashed: Instant,
+}
+
+/// How a problem came to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    /// A replica sees it. It says so again as long as it does.
+    Seen,
+    /// An operation failed. The engine says when it no longer does.
+    Failed,
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+struct Under {
+    /// What had led to it, where it came straight from a save.
+    stages: Option<Stages>,
+    /// The length of a file that has a stream of its own.
+    streamed_bytes: u64,
+    urgent: bool,
+    operations: u64,
+    sent: Option<Instant>,
+    wire_bytes: u64,
+    apply: Duration,
+    answered: Option<Instant>,
+}
+
+/// Tells events, and keeps the status.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    events: mpsc::UnboundedSender<Event>,
+    shared: Arc<Shared>,
+    under: HashMap<BatchId, Under>,
+    saving: Option<Stages>,
+    problems: BTreeMap<(Side, Found, SyncPath), PathProblem>,
+    is_scanned: bool,
+    connected_since: Option<Instant>,
+    is_ready: bool,
+    /// Alpha, as last seen.
+    tree: Tree,
+    progress: Progress,
+    /// Whether `progress` has a total.
+    counted: bool,
+    /// Bytes of streamed files that are done, and thus counted already.
+    streams_done: u64,
+    told_at: Option<Duration>,
+    told: Progress,
+    last_disconnect: Option<String>,
+}
+
+impl Reporter {
+    pub(super) fn new(events: mpsc::UnboundedSender<Event>, shared: Arc<Shared>) -> Self {
+        Self {
+            events,
+            shared,
+            under: HashMap::new(),
+            saving: None,
+            problems: BTreeMap::new(),
+            is_scanned: false,
+            connected_since: None,
+            is_ready: false,
+            tree: Tree::new(),
+            progress: Progress::default(),
+            counted: false,
+            streams_done: 0,
+            told_at: None,
+            told: Progress::default(),
+            last_disconnect: None,
+        }
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        // Nobody may be listening any more; the session goes on for its status and its flushes.
+        let _ = self.events.send(event);
+    }
+
+    pub(super) fn scanned(&self) -> bool {
+        self.is_scanned
+    }
+
+    pub(super) fn first_scan(&mut self, view: &View, took: Duration) {
+        self.is_scanned = true;
+        let (files, bytes) = count(&view.tree);
+        self.tell(Event::Scanned { files, bytes, took });
+    }
+
+    /// Alpha has changed, and is about to be planned.
+    pub(super) fn alpha(&mut self, seen: &Seen) {
+        self.tree = seen.view.tree.clone();
+        self.side_problems(Side::Alpha, seen.view.problems.values());
+        // A scan is nobody's save.
+        if !seen.hot.is_empty() {
+            self.saving = Some(Stages { since: seen.since, looked: seen.looked, hashed: seen.done });
+        }
+    }
+
+    /// What is planned from here on is not due to the last change.
+    pub(super) fn alpha_planned(&mut self) {
+        self.saving = None;
+    }
+
+    pub(super) fn connected(&mut self, round_trip: Duration) {
+        self.connected_since = Some(Instant::now());
+        self.is_ready = false;
+        self.counted = false;
+        self.progress = Progress::default();
+        self.streams_done = 0;
+        self.last_disconnect = None;
+        self.tell(Event::Connected { round_trip });
+    }
+
+    pub(super) fn disconnected(&mut self, reason: String, wait: Duration) {
+        self.under.clear();
+        self.connected_since = None;
+        self.shared.update(|status| {
+            status.connected = false;
+            status.in_sync = false;
+        });
+        // The same reason again and again is told once.
+        if self.last_disconnect.as_ref() != Some(&reason) {
+            self.last_disconnect = Some(reason.clone());
+            self.tell(Event::Disconnected { reason, retry_in: Some(wait) });
+        }
+    }
+
+    pub(super) fn beta_problems(&mut self, problems: &Problems) {
+        self.side_problems(Side::Beta, problems.named.iter());
+        if problems.more > 0 {
+            let message = format!("{} more paths can't be synchronised at the destination", problems.more);
+            self.tell(Event::Warning { message });
+        }
+    }
+
+    /// What a side says it can't do replaces what it said before.
+    fn side_problems<'a>(
+        &mut self,
+        side: Side,
+        problems: impl Iterator<Item = &'a sync_proto::message::Problem>,
+    ) {
+        let mut now = BTreeSet::new();
+        for problem in problems {
+            now.insert(problem.path.clone());
+            let told = PathProblem {
+                side,
+                path: problem.path.clone(),
+                kind: problem.kind,
+                detail: problem.detail.to_string(),
+                retried: false,
+            };
+            self.problem(Found::Seen, told);
+        }
+        let gone: Vec<SyncPath> = self
+            .problems
+            .keys()
+            .filter(|(at, found, path)| (*at, *found) == (side, Found::Seen) && !now.contains(path))
+            .map(|(_, _, path)| path.clone())
+            .collect();
+        for path in gone {
+            self.solved(side, Found::Seen, path);
+        }
+    }
+
+    fn problem(&mut self, found: Found, problem: PathProblem) {
+        let key = (problem.side, found, problem.path.clone());
+        if self.problems.get(&key) != Some(&problem) {
+            self.problems.insert(key, problem.clone());
+            self.tell(Event::Problem(problem));
+        }
+    }
+
+    fn solved(&mut self, side: Side, found: Found, path: SyncPath) {
+        if self.problems.remove(&(side, found, path.clone())).is_some() {
+            self.tell(Event::ProblemSolved { side, path });
+        }
+    }
+
+    pub(super) fn sending(&mut self, id: BatchId, urgent: bool, operations: &[Planned]) {
+        let under = Under {
+            stages: self.saving.filter(|_| urgent),
+            streamed_bytes: 0,
+            urgent,
+            operations: operations.len() as u64,
+            sent: None,
+            wire_bytes: 0,
+            apply: Duration::ZERO,
+            answered: None,
+        };
+        self.under.insert(id, under);
+    }
+
+    pub(super) fn streaming(&mut self, id: BatchId, stream: &PlannedStream) {
+        let under = Under {
+            stages: None,
+            streamed_bytes: stream.entry.content_len(),
+            urgent: false,
+            operations: 1,
+            sent: None,
+            wire_bytes: 0,
+            apply: Duration::ZERO,
+            answered: None,
+        };
+        self.under.insert(id, under);
+    }
+
+    pub(super) fn sent(&mut self, id: BatchId, wire_bytes: u64, unsent: &BTreeSet<usize>) {
+        if let Some(under) = self.under.get_mut(&id) {
+            under.sent = Some(Instant::now());
+            under.wire_bytes = wire_bytes;
+            under.operations = under.operations.saturating_sub(unsent.len() as u64);
+        }
+    }
+
+    pub(super) fn not_sent(&mut self, id: BatchId) {
+        self.under.remove(&id);
+    }
+
+    pub(super) fn answered(&mut self, outcomes: &Outcomes) {
+        if let Some(under) = self.under.get_mut(&outcomes.batch) {
+            under.apply = Duration::from_micros(outcomes.apply_micros);
+            under.answered = Some(Instant::now());
+            self.progress.done += under.operations;
+        }
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        match report {
+            Report::Applied { id, operations } => self.applied(id, operations),
+            Report::Failed { problem, retried } => {
+                let detail = problem.detail.to_string();
+                let kind = problem.kind;
+                self.problem(Found::Failed, PathProblem { side: Side::Beta, path: problem.path, kind, detail, retried });
+            }
+            Report::Solved(path) => self.solved(Side::Beta, Found::Failed, path),
+            Report::Conflict { path, alpha, beta } => self.tell(Event::Conflict(Conflict { path, alpha, beta })),
+            Report::ConflictSolved(path) => self.tell(Event::ConflictSolved { path }),
+            Report::Displaced { path, kept } => self.tell(Event::Displaced { path, kept }),
+            Report::InSync => self.in_sync(),
+            Report::Halted(reason) => self.tell(Event::Halted { reason }),
+            Report::Resumed => self.tell(Event::Resumed),
+        }
+    }
+
+    fn in_sync(&mut self) {
+        self.counted = false;
+        if !std::mem::replace(&mut self.is_ready, true) {
+            let took = self.connected_since.map(|since| since.elapsed()).unwrap_or_default();
+            let (files, bytes) = count(&self.tree);
+            self.tell(Event::Ready { files, bytes, took });
+        }
+    }
+
+    fn applied(&mut self, id: BatchId, operations: Vec<Planned>) {
+        let Some(under) = self.under.remove(&id) else { return };
+        self.streams_done += under.streamed_bytes;
+        let content_bytes = operations.iter().map(Planned::content_bytes).sum();
+        self.progress.bytes_done += content_bytes;
+        if operations.is_empty() || !self.is_ready {
+            return;
+        }
+        let paths = operations.into_iter().map(synced_path).collect();
+        let latency = under.latency();
+        self.tell(Event::Synced(Synced { paths, content_bytes, wire_bytes: under.wire_bytes, latency }));
+    }
+
+    /// When progress is to be told again.
+    pub(super) fn next_progress(&self, now: Duration) -> Option<Duration> {
+        let due = self.told_at.map_or(now, |told| told + PROGRESS_INTERVAL);
+        (self.counted && self.progress != self.told).then_some(due.max(now))
+    }
+
+    /// Brings the status up to date, and tells progress where it is time.
+    pub(super) fn publish(&mut self, engine: &Engine, streamed: u64) {
+        if !self.counted && self.under.values().any(|under| !under.urgent) {
+            let (operations, bytes) = engine.outstanding();
+            self.counted = true;
+            self.progress = Progress { done: 0, total: operations, bytes_done: 0, bytes_total: bytes };
+        }
+        let mut progress = self.progress;
+        // What is being streamed counts as it is read, not only when it is done.
+        progress.bytes_done += streamed.saturating_sub(self.streams_done);
+        progress.bytes_done = progress.bytes_done.min(progress.bytes_total);
+        progress.total = progress.total.max(progress.done);
+        progress.bytes_total = progress.bytes_total.max(progress.bytes_done);
+        let now = self.shared.started.elapsed();
+        let due = self.told_at.is_none_or(|told| now >= told + PROGRESS_INTERVAL);
+        if self.counted && due && progress != self.told {
+            self.told_at = Some(now);
+            self.told = progress;
+            self.tell(Event::Progress(progress));
+        }
+        let connected = self.connected_since.is_some();
+        let (in_sync, halted) = (engine.is_in_sync(), engine.halted().map(str::to_owned));
+        let conflicts = || engine.conflicts().map(conflict).collect();
+        let problems = || self.problems.values().cloned().collect();
+        self.shared.update(|status| {
+            status.tree = self.tree.clone();
+            status.connected = connected;
+            status.in_sync = in_sync;
+            status.halted = halted;
+            status.progress = progress;
+            // Nearly always there are none, before and after: nothing is made for that.
+            if !status.conflicts.is_empty() || engine.conflicts().next().is_some() {
+                status.conflicts = conflicts();
+            }
+            if !status.problems.is_empty() || !self.problems.is_empty() {
+                status.problems = problems();
+            }
+        });
+    }
+
+    /// What a flush comes to, now that all is done that can be.
+    pub(super) fn flush_result(&self) -> Result<(), FlushError> {
+        let status = self.shared.status();
+        let (conflicts, problems) = (status.conflicts.len(), self.problems.len());
+        if conflicts + problems > 0 { Err(FlushError::Incomplete { conflicts, problems }) } else { Ok(()) }
+    }
+}
+
+impl Under {
+    fn latency(&self) -> Option<Latency> {
+        let (stages, sent, answered) = (self.stages?, self.sent?, self.answered?);
+        let total = answered.saturating_duration_since(stages.since);
+        let detect = stages.looked.saturating_duration_since(stages.since);
+        let hash = stages.hashed.saturating_duration_since(stages.looked);
+        let send = sent.saturating_duration_since(stages.hashed);
+        let ack = total.saturating_sub(detect + hash + send + self.apply);
+        Some(Latency { detect, hash, send, apply: self.apply, ack, total })
+    }
+}
+
+fn conflict((path, alpha, beta): (&SyncPath, &Option<Entry>, &Option<Entry>)) -> Conflict {
+    Conflict { path: path.clone(), alpha: alpha.clone(), beta: beta.clone() }
+}
+
+fn synced_path(operation: Planned) -> SyncedPath {
+    match operation {
+        Planned::MakeDirectory { path } | Planned::Put { path, old: None, .. } => {
+            SyncedPath { path, action: Action::Created }
+        }
+        Planned::Put { path, old: Some(_), .. } => SyncedPath { path, action: Action::Modified },
+        Planned::Remove { path, .. } => SyncedPath { path, action: Action::Removed },
+        Planned::Move { from, to, .. } => SyncedPath { path: to, action: Action::Moved { from } },
+    }
+}
+
+/// Files that take part, and their bytes.
+pub(super) fn count(tree: &Tree) -> (u64, u64) {
+    let files = walk(tree.root()).filter(|(_, node, _)| matches!(node, Node::File { .. })).count() as u64;
+    (files, tree.root().bytes())
+}

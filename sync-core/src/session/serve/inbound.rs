@@ -1,0 +1,240 @@
+//! One connection at the agent: streams taken in and led to the session they belong to.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use quinn::{Connection, RecvStream, SendStream};
+use sync_proto::{
+    SyncPath,
+    escape::Escaped,
+    limits::{BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, SESSIONS_PER_CONNECTION_MAX},
+    message::{Batch, FileFrame, FileHeader, Open, Sentence, SessionId, StreamHeader, ToAgent, ToController},
+};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    root::ServedRoot,
+    session::{self, Input},
+};
+use crate::{
+    link::{CloseCode, FrameReader, FrameWriter, close, hello_respond},
+    session::SOFTWARE,
+};
+
+/// Messages of the controller that wait for a session. Beyond, its streams are not read.
+const INPUTS_MAX: usize = 64;
+
+/// The sessions of a connection, by number.
+#[derive(Debug, Default)]
+struct Sessions(Mutex<HashMap<SessionId, mpsc::Sender<Input>>>);
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, mpsc::Sender<Input>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves a connection until it is over.
+pub(super) async fn serve(connection: Connection, roots: Arc<[Arc<ServedRoot>]>) {
+    let sessions = Arc::new(Sessions::default());
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = connection.accept_bi() => match accepted {
+                Ok((send, recv)) => {
+                    let serving = control(connection.clone(), send, recv, Arc::clone(&roots), Arc::clone(&sessions));
+                    tasks.spawn(end_on_fault(connection.clone(), serving));
+                }
+                Err(error) => {
+                    tracing::info!(peer = %connection.remote_address(), "disconnected: {error}");
+                    break;
+                }
+            },
+            accepted = connection.accept_uni() => match accepted {
+                Ok(recv) => {
+                    tasks.spawn(end_on_fault(connection.clone(), content(recv, Arc::clone(&sessions))));
+                }
+                Err(_) => break,
+            },
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+    // Sessions end by themselves, in good order, once their streams are gone.
+    while tasks.join_next().await.is_some() {}
+}
+
+/// A peer that breaks the protocol is disconnected, with the reason.
+async fn end_on_fault(connection: Connection, serving: impl Future<Output = Result<(), String>>) {
+    if let Err(fault) = serving.await {
+        tracing::warn!(peer = %connection.remote_address(), "ended a connection: {fault}");
+        close(&connection, CloseCode::Protocol, &fault);
+    }
+}
+
+async fn control(
+    connection: Connection,
+    mut send: SendStream,
+    mut recv: RecvStream,
+    roots: Arc<[Arc<ServedRoot>]>,
+    sessions: Arc<Sessions>,
+) -> Result<(), String> {
+    // A failed hello has closed the connection itself.
+    if let Err(error) = hello_respond(&connection, &mut send, &mut recv, SOFTWARE).await {
+        tracing::warn!(peer = %connection.remote_address(), "no agreement: {error}");
+        return Ok(());
+    }
+    let mut reader = FrameReader::new(recv);
+    let mut writer = FrameWriter::new(send, CONTROL_FRAME_BYTES_MAX);
+    let open = match reader.read::<ToAgent>(CONTROL_FRAME_BYTES_MAX).await {
+        Ok(Some(ToAgent::Open(open))) => open,
+        Ok(Some(_)) => return Err("the first message of a session must open a root".to_owned()),
+        Ok(None) => return Ok(()),
+        Err(error) => return fault(&error),
+    };
+    let (inputs, inbox) = mpsc::channel(INPUTS_MAX);
+    let id = open.session;
+    {
+        let mut sessions = sessions.lock();
+        if sessions.len() >= SESSIONS_PER_CONNECTION_MAX || sessions.contains_key(&id) {
+            return Err("a session number used twice, or too many sessions on a connection".to_owned());
+        }
+        sessions.insert(id, inputs.clone());
+    }
+    let result = opened(&connection, open, &roots, reader, &mut writer, inputs, inbox).await;
+    sessions.lock().remove(&id);
+    let _ = writer.finish();
+    result
+}
+
+async fn opened(
+    connection: &Connection,
+    open: Open,
+    roots: &[Arc<ServedRoot>],
+    reader: FrameReader,
+    writer: &mut FrameWriter,
+    inputs: mpsc::Sender<Input>,
+    inbox: mpsc::Receiver<Input>,
+) -> Result<(), String> {
+    let asked = native_path(&open.root);
+    let Some(root) = roots.iter().find(|root| root.is_at(&asked)) else {
+        let served: Vec<String> = roots.iter().map(|root| root.path.display().to_string()).collect();
+        let asked = Escaped(&open.root);
+        let sentence = format!("the agent does not serve {asked}: it serves {}", served.join(", "));
+        return refuse(writer, sentence).await;
+    };
+    let lease = match root.lease(open.controller, connection.remote_address().to_string()).await {
+        Ok(lease) => lease,
+        Err(error) => return refuse(writer, error.to_string()).await,
+    };
+    let opened = match root.replica(&open.ignore).await {
+        Ok(opened) => opened,
+        Err(reason) => return refuse(writer, reason).await,
+    };
+    let reading = tokio::spawn(read_control(reader, inputs));
+    let result = session::run(root, lease, opened, writer, inbox, connection).await;
+    reading.abort();
+    result
+}
+
+/// Bytes as a path of this platform.
+#[cfg(unix)]
+fn native_path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+/// Bytes as a path of this platform.
+#[cfg(not(unix))]
+fn native_path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
+}
+
+async fn refuse(writer: &mut FrameWriter, sentence: String) -> Result<(), String> {
+    tracing::warn!("refused a session: {sentence}");
+    let _ = writer.write(&ToController::Refused(Sentence::new(sentence))).await;
+    Ok(())
+}
+
+async fn read_control(mut reader: FrameReader, inputs: mpsc::Sender<Input>) {
+    loop {
+        let input = match reader.read::<ToAgent>(CONTROL_FRAME_BYTES_MAX).await {
+            Ok(Some(message)) => Input::Message(message),
+            Ok(None) => Input::Ended(None),
+            Err(error) => Input::Ended(fault(&error).err()),
+        };
+        let ended = matches!(input, Input::Ended(_));
+        if inputs.send(input).await.is_err() || ended {
+            return;
+        }
+    }
+}
+
+/// What the peer is to blame for is a fault; a connection that is gone is not.
+fn fault(error: &crate::link::FrameError) -> Result<(), String> {
+    if error.is_peers_fault() { Err(error.to_string()) } else { Ok(()) }
+}
+
+/// A content stream.
+async fn content(recv: RecvStream, sessions: Arc<Sessions>) -> Result<(), String> {
+    let mut reader = FrameReader::new(recv);
+    let header = match reader.read::<StreamHeader>(CONTROL_FRAME_BYTES_MAX).await {
+        Ok(Some(header)) => header,
+        Ok(None) => return Ok(()),
+        Err(error) => return fault(&error),
+    };
+    let session = |id: SessionId| sessions.lock().get(&id).cloned();
+    match header {
+        // A session that has just ended may still have streams under way: nobody's fault.
+        StreamHeader::Bundle(id) => match session(id) {
+            Some(inputs) => bundle(reader, inputs).await,
+            None => Ok(()),
+        },
+        StreamHeader::File(id, header) => match session(id) {
+            Some(inputs) => file(reader, header, inputs).await,
+            None => Ok(()),
+        },
+    }
+}
+
+async fn bundle(mut reader: FrameReader, inputs: mpsc::Sender<Input>) -> Result<(), String> {
+    loop {
+        match reader.read::<Batch>(BUNDLE_FRAME_BYTES_MAX).await {
+            Ok(Some(batch)) => {
+                // The session says when it takes the next: what is read ahead of the disk is bounded by that.
+                let (taken, wait) = tokio::sync::oneshot::channel();
+                if inputs.send(Input::Bulk(batch, taken)).await.is_err() || wait.await.is_err() {
+                    return Ok(());
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => return fault(&error),
+        }
+    }
+}
+
+/// Frames of a file that wait for the disk.
+const FILE_FRAMES_MAX: usize = 4;
+
+async fn file(mut reader: FrameReader, header: FileHeader, inputs: mpsc::Sender<Input>) -> Result<(), String> {
+    if header.path == SyncPath::root() {
+        return Err("a file can't be streamed to the root".to_owned());
+    }
+    let (frames, inbox) = mpsc::channel(FILE_FRAMES_MAX);
+    if inputs.send(Input::File(header, inbox)).await.is_err() {
+        return Ok(());
+    }
+    loop {
+        match reader.read::<FileFrame>(BUNDLE_FRAME_BYTES_MAX).await {
+            Ok(Some(frame)) => {
+                if frames.send(frame).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => return fault(&error),
+        }
+    }
+}

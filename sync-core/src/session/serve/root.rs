@@ -1,0 +1,240 @@
+//! A root that is served: its committer, and its replica for as long as sessions want it with the same ignore rules.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sync_proto::message::{IgnoreSettings, ReplicaId};
+use tokio::sync::Notify;
+
+use super::AgentError;
+use crate::{
+    engine::view::View,
+    ignore::Rules,
+    replica::{
+        Observation, Replica, ReplicaOptions,
+        commit::{CommitOptions, Committer},
+    },
+    session::mailbox::Mailbox,
+    tree::Tree,
+};
+
+/// How long a session that is being taken over has to let go.
+const TAKE_OVER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A root that the agent was started with.
+#[derive(Debug)]
+pub(super) struct ServedRoot {
+    /// As it was given: what sessions name.
+    pub(super) path: PathBuf,
+    real: PathBuf,
+    committer: Arc<Committer>,
+    id: ReplicaId,
+    tenant: Mutex<Option<Tenant>>,
+    freed: Notify,
+    /// The replica of the last session, while nobody uses it.
+    idle: Mutex<Option<Opened>>,
+}
+
+/// Who has the root.
+#[derive(Debug)]
+struct Tenant {
+    controller: ReplicaId,
+    peer: String,
+    /// Asks it to let go.
+    evict: Arc<Notify>,
+}
+
+/// A replica at work, and where it tells what it observes.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) replica: Arc<Replica>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) settings: IgnoreSettings,
+    pub(super) view: View,
+}
+
+/// A root lent to one session. Gives it back when dropped.
+#[derive(Debug)]
+pub(super) struct Lease {
+    root: Arc<ServedRoot>,
+    pub(super) evicted: Arc<Notify>,
+}
+
+/// Why a root can't be had. For the controller, as a sentence.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LeaseError {
+    #[error("the root is in use by another session, from {0}: stop that one first")]
+    InUse(String),
+    #[error("the earlier connection of this session does not let go of the root; it is tried again")]
+    NotFreed,
+}
+
+/// Opens every root, makes those that don't exist, and refuses roots that lie in one another.
+pub(super) fn open_all(paths: Vec<PathBuf>, durable: bool) -> Result<Arc<[Arc<ServedRoot>]>, AgentError> {
+    let mut roots: Vec<Arc<ServedRoot>> = Vec::with_capacity(paths.len());
+    for path in paths {
+        let root = ServedRoot::open(&path, durable)
+            .map_err(|reason| AgentError::Root { root: path.clone(), reason })?;
+        let clash = roots.iter().find(|other| other.real.starts_with(&root.real) || root.real.starts_with(&other.real));
+        if let Some(other) = clash {
+            let reason = format!("it is the same as {} or one lies in the other", other.path.display());
+            return Err(AgentError::Root { root: path, reason });
+        }
+        roots.push(Arc::new(root));
+    }
+    Ok(roots.into())
+}
+
+impl ServedRoot {
+    fn open(path: &Path, durable: bool) -> Result<Self, String> {
+        if !path.is_absolute() {
+            return Err("a root must be an absolute path".to_owned());
+        }
+        std::fs::create_dir_all(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => {
+                "it is not a directory".to_owned()
+            }
+            _ => format!("it can't be made: {error}"),
+        })?;
+        let real = path.canonicalize().map_err(|error| error.to_string())?;
+        let committer = Committer::open(&real, CommitOptions { durable }).map_err(|error| error.to_string())?;
+        let id = committer.replica_id().map_err(|error| error.to_string())?;
+        Ok(Self {
+            path: path.to_owned(),
+            real,
+            committer: Arc::new(committer),
+            id,
+            tenant: Mutex::default(),
+            freed: Notify::new(),
+            idle: Mutex::default(),
+        })
+    }
+
+    /// Whether a controller that names `path` means this root.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        self.path == path || self.real == path
+    }
+
+    pub(super) fn id(&self) -> ReplicaId {
+        self.id
+    }
+
+    pub(super) fn committer(&self) -> &Arc<Committer> {
+        &self.committer
+    }
+
+    /// Lends the root to a session. The same controller takes its place over from itself.
+    pub(super) async fn lease(self: &Arc<Self>, controller: ReplicaId, peer: String) -> Result<Lease, LeaseError> {
+        let deadline = tokio::time::Instant::now() + TAKE_OVER_TIME_MAX;
+        loop {
+            let freed = self.freed.notified();
+            match &*self.tenant() {
+                Some(tenant) if tenant.controller != controller => return Err(LeaseError::InUse(tenant.peer.clone())),
+                Some(tenant) => tenant.evict.notify_one(),
+                None => {}
+            }
+            {
+                let mut tenant = self.tenant();
+                if tenant.is_none() {
+                    let evict = Arc::new(Notify::new());
+                    *tenant = Some(Tenant { controller, peer, evict: Arc::clone(&evict) });
+                    return Ok(Lease { root: Arc::clone(self), evicted: evict });
+                }
+            }
+            tokio::time::timeout_at(deadline, freed).await.map_err(|_| LeaseError::NotFreed)?;
+        }
+    }
+
+    fn tenant(&self) -> MutexGuard<'_, Option<Tenant>> {
+        self.tenant.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<Opened>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The root with these rules: the replica of the session before where it had the same, else a new one, scanned.
+    pub(super) async fn replica(&self, settings: &IgnoreSettings) -> Result<Opened, String> {
+        let before = self.idle().take();
+        let mut hint = Tree::new();
+        if let Some(mut opened) = before {
+            if opened.settings == *settings {
+                // What has been observed since is waiting; all of it is in the last view.
+                opened.catch_up().await?;
+                return Ok(opened);
+            }
+            hint = opened.view.tree.clone();
+            close_replica(opened).await;
+        }
+        let rules = Rules::new(settings).map_err(|error| error.to_string())?;
+        let mailbox = Arc::new(Mailbox::default());
+        let sink = Arc::clone(&mailbox);
+        let options = ReplicaOptions { rules, contents: None, hint, committer: Some(Arc::clone(&self.committer)) };
+        let replica = Replica::start(&self.real, options, move |observation| sink.put(observation))
+            .map_err(|error| format!("the root can't be opened: {error}"))?;
+        let mut opened =
+            Opened { replica: Arc::new(replica), mailbox, settings: settings.clone(), view: View::default() };
+        opened.first_scan().await?;
+        Ok(opened)
+    }
+
+    /// Keeps the replica for the next session.
+    pub(super) fn keep(&self, opened: Opened) {
+        *self.idle() = Some(opened);
+    }
+
+    pub(super) async fn close(&self) {
+        let idle = self.idle().take();
+        if let Some(opened) = idle {
+            close_replica(opened).await;
+        }
+    }
+}
+
+/// Ends a replica. It finishes what it is doing, which blocks.
+async fn close_replica(opened: Opened) {
+    let _ = tokio::task::spawn_blocking(move || drop(opened)).await;
+}
+
+impl Opened {
+    async fn first_scan(&mut self) -> Result<(), String> {
+        loop {
+            match self.mailbox.next().await {
+                Observation::Scanned(seen) => {
+                    self.view = seen.view;
+                    return Ok(());
+                }
+                Observation::Lost(reason) => return Err(reason),
+                Observation::Warning(message) => tracing::warn!("{message}"),
+                Observation::Changed(_) | Observation::Applied(_) | Observation::Flushed(_) => {}
+            }
+        }
+    }
+
+    /// Reads what has been observed while nobody listened.
+    async fn catch_up(&mut self) -> Result<(), String> {
+        const TOKEN: u64 = u64::MAX;
+        self.replica.flush(TOKEN);
+        loop {
+            match self.mailbox.next().await {
+                Observation::Scanned(seen) | Observation::Changed(seen) => self.view = seen.view,
+                // Of a session that is gone: nobody waits for the outcomes, but the view counts.
+                Observation::Applied(applied) => self.view = applied.view,
+                Observation::Flushed(TOKEN) => return Ok(()),
+                Observation::Flushed(_) => {}
+                Observation::Lost(reason) => return Err(reason),
+                Observation::Warning(message) => tracing::warn!("{message}"),
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        *self.root.tenant() = None;
+        self.root.freed.notify_waiters();
+    }
+}

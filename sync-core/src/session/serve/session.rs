@@ -1,0 +1,388 @@
+//! One session at the agent: what the controller says goes to the replica, what the replica observes goes back.
+//!
+//! `reported` is the tree that the controller knows: everything it was told, and what it knows of its own operations by
+//! their outcomes. What the replica sees beside that was done by other hands, and is told before the next outcome: the
+//! controller never plans from an outcome that it can't place.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use quinn::Connection;
+use sync_proto::{
+    Entry, SyncPath,
+    limits::{BATCHES_IN_FLIGHT_MAX, CONTENT_STREAMS_MAX},
+    message::{
+        Batch, BatchId, Bounded, FileFrame, FileHeader, Need, Opened as OpenedMessage, Operation, Outcome, Outcomes,
+        Problem, Sentence, ToAgent, ToController,
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    received::{Failure, ReceivedFile},
+    root::{Lease, Opened, ServedRoot},
+};
+use crate::{
+    engine::view::View,
+    link::FrameWriter,
+    replica::{
+        Applied, Observation, Work,
+        commit::{Committer, Partial},
+        problem,
+        transfer::Reply,
+    },
+    session::tell,
+    tree::{Dir, Node, Tree},
+};
+
+/// Bulk batches taken off the wire that the disk has not finished.
+const BULK_TAKEN_MAX: usize = 4;
+
+/// What reaches a session from its streams.
+pub(super) enum Input {
+    /// A message on the control stream.
+    Message(ToAgent),
+    /// A bulk batch, and where to say that the next may come.
+    Bulk(Batch, oneshot::Sender<()>),
+    /// A file that is streamed.
+    File(FileHeader, mpsc::Receiver<FileFrame>),
+    /// The control stream has ended; the fault, if it was the peer's.
+    Ended(Option<String>),
+}
+
+/// What the threads that receive files say.
+enum FileNews {
+    Need(Need),
+    /// The content is whole and verified.
+    Complete(FileHeader, Partial),
+    /// It can't be received; without an outcome because the sender gave up, and needs no answer.
+    Failed(BatchId, Option<Outcome>),
+    /// The peer broke the protocol.
+    Fault(String),
+}
+
+struct Session<'a> {
+    root: &'a ServedRoot,
+    opened: Opened,
+    writer: &'a mut FrameWriter,
+    reported: Tree,
+    told_problems: BTreeMap<SyncPath, Problem>,
+    /// What the operations of a batch do to `reported` where they are applied.
+    effects: HashMap<u64, Vec<Effect>>,
+    /// Senders that let the next bulk batch in, one for each taken and not done.
+    taken: HashMap<u64, oneshot::Sender<()>>,
+    waiting: std::collections::VecDeque<(Batch, oneshot::Sender<()>)>,
+    files: mpsc::Sender<FileNews>,
+    files_open: usize,
+}
+
+/// What an operation does to a tree.
+enum Effect {
+    Put(SyncPath, Entry),
+    Remove(SyncPath),
+    Move(SyncPath, SyncPath),
+}
+
+/// Runs a session to its end. An error is the peer's fault.
+pub(super) async fn run(
+    root: &ServedRoot,
+    lease: Lease,
+    opened: Opened,
+    writer: &mut FrameWriter,
+    mut inbox: mpsc::Receiver<Input>,
+    connection: &Connection,
+) -> Result<(), String> {
+    let (files, mut file_news) = mpsc::channel(CONTENT_STREAMS_MAX);
+    let reported = opened.view.tree.clone();
+    let mailbox = Arc::clone(&opened.mailbox);
+    let mut session = Session {
+        root,
+        opened,
+        writer,
+        reported,
+        told_problems: BTreeMap::new(),
+        effects: HashMap::new(),
+        taken: HashMap::new(),
+        waiting: std::collections::VecDeque::new(),
+        files,
+        files_open: 0,
+    };
+    let mut result = session.say_opened().await;
+    while let Ok(true) = result {
+        result = tokio::select! {
+            biased;
+            input = inbox.recv() => match input {
+                Some(input) => session.input(input).await,
+                None => Ok(false),
+            },
+            observation = mailbox.next() => session.observation(observation).await,
+            Some(news) = file_news.recv() => session.file_news(news).await,
+            () = lease.evicted.notified() => Ok(false),
+            _ = connection.closed() => Ok(false),
+        };
+    }
+    root.keep(session.opened);
+    drop(lease);
+    result.map(|_| ())
+}
+
+impl Session<'_> {
+    async fn say(&mut self, message: &ToController) -> Result<bool, String> {
+        // A link that is gone ends the session without anybody's fault.
+        Ok(self.writer.write(message).await.is_ok())
+    }
+
+    async fn say_opened(&mut self) -> Result<bool, String> {
+        let view = &self.opened.view;
+        self.told_problems.clone_from(&view.problems);
+        let partials = self.root.committer().partials();
+        let opened = OpenedMessage {
+            replica: self.root.id(),
+            tree: view.tree.hash(),
+            entries: view.tree.entries(),
+            complete: view.complete,
+            partials: Bounded::first(partials),
+            problems: tell::problems(view),
+        };
+        self.say(&ToController::Opened(opened)).await
+    }
+
+    async fn input(&mut self, input: Input) -> Result<bool, String> {
+        match input {
+            Input::Message(message) => self.message(message).await,
+            Input::Bulk(batch, next) => {
+                self.waiting.push_back((batch, next));
+                self.take_bulk();
+                Ok(true)
+            }
+            Input::File(header, frames) => self.file(header, frames),
+            Input::Ended(None) => Ok(false),
+            Input::Ended(Some(fault)) => Err(fault),
+        }
+    }
+
+    async fn message(&mut self, message: ToAgent) -> Result<bool, String> {
+        match message {
+            ToAgent::Open(_) => Err("a session opens one root, once".to_owned()),
+            ToAgent::TreeRequest(paths) => {
+                for path in paths.iter() {
+                    for listing in tell::listings(&self.reported, path) {
+                        if !self.say(&ToController::Listing(listing)).await? {
+                            return Ok(false);
+                        }
+                    }
+                }
+                Ok(true)
+            }
+            ToAgent::Batch(batch) => {
+                self.apply(batch, false)?;
+                Ok(true)
+            }
+            ToAgent::Rescan => {
+                self.opened.replica.rescan();
+                Ok(true)
+            }
+            ToAgent::Ping(number) => self.say(&ToController::Pong(number)).await,
+            ToAgent::Goodbye(_) => Ok(false),
+        }
+    }
+
+    /// Takes bulk batches, as many as the disk is given at once.
+    fn take_bulk(&mut self) {
+        while self.taken.len() < BULK_TAKEN_MAX {
+            let Some((batch, next)) = self.waiting.pop_front() else { return };
+            let id = batch.id.0;
+            if self.apply(batch, true).is_ok() {
+                // The stream may be read on while this one is being done, up to the bound.
+                if self.taken.len() + 1 < BULK_TAKEN_MAX {
+                    let _ = next.send(());
+                    self.taken.insert(id, oneshot::channel().0);
+                } else {
+                    self.taken.insert(id, next);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: Batch, bulk: bool) -> Result<(), String> {
+        let Batch { id, operations } = batch;
+        if self.effects.len() >= BATCHES_IN_FLIGHT_MAX {
+            return Err(format!("more than {BATCHES_IN_FLIGHT_MAX} batches without an answer"));
+        }
+        let operations = operations.into_vec();
+        let effects = operations.iter().map(Effect::of).collect();
+        if self.effects.insert(id.0, effects).is_some() {
+            return Err("a batch number used twice".to_owned());
+        }
+        self.opened.replica.apply(id.0, Work::Batch { operations, bulk });
+        Ok(())
+    }
+
+    async fn observation(&mut self, observation: Observation) -> Result<bool, String> {
+        match observation {
+            Observation::Changed(seen) | Observation::Scanned(seen) => self.changed(seen.view).await,
+            Observation::Applied(applied) => self.applied(applied).await,
+            Observation::Flushed(_) => Ok(true),
+            Observation::Warning(message) => {
+                tracing::warn!("{message}");
+                Ok(true)
+            }
+            Observation::Lost(reason) => {
+                self.say(&ToController::Goodbye(Sentence::new(reason))).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Tells what other hands have changed.
+    async fn changed(&mut self, view: View) -> Result<bool, String> {
+        let same_problems = view.problems == self.told_problems;
+        if same_problems && view.tree.hash() == self.reported.hash() {
+            self.opened.view = view;
+            return Ok(true);
+        }
+        for changes in tell::changes(&self.reported, &view) {
+            if !self.say(&ToController::Changes(changes)).await? {
+                return Ok(false);
+            }
+        }
+        self.told_problems.clone_from(&view.problems);
+        self.reported = view.tree.clone();
+        self.opened.view = view;
+        Ok(true)
+    }
+
+    async fn applied(&mut self, applied: Applied) -> Result<bool, String> {
+        let Applied { tag, outcomes, view, took } = applied;
+        // Of a session before this one: its effects are in the view that this one began with, or told as changes.
+        let Some(effects) = self.effects.remove(&tag) else { return self.changed(view).await };
+        for (effect, outcome) in effects.iter().zip(&outcomes) {
+            if matches!(outcome, Outcome::Applied | Outcome::Displaced(_)) {
+                effect.apply_to(&mut self.reported);
+            }
+        }
+        if !self.changed(view).await? {
+            return Ok(false);
+        }
+        let message = Outcomes {
+            batch: BatchId(tag),
+            outcomes: Bounded::first(outcomes),
+            apply_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        };
+        let going_on = self.say(&ToController::Outcomes(message)).await?;
+        if let Some(next) = self.taken.remove(&tag) {
+            let _ = next.send(());
+            self.take_bulk();
+        }
+        Ok(going_on)
+    }
+
+    fn file(&mut self, header: FileHeader, frames: mpsc::Receiver<FileFrame>) -> Result<bool, String> {
+        if self.files_open >= CONTENT_STREAMS_MAX || self.effects.len() >= BATCHES_IN_FLIGHT_MAX {
+            return Err("too many files streamed at once".to_owned());
+        }
+        let effect = Effect::Put(header.path.clone(), header.entry.clone());
+        if self.effects.insert(header.batch.0, vec![effect]).is_some() {
+            return Err("a batch number used twice".to_owned());
+        }
+        self.files_open += 1;
+        let committer = Arc::clone(self.root.committer());
+        let news = self.files.clone();
+        tokio::task::spawn_blocking(move || receive_file(&committer, header, frames, &news));
+        Ok(true)
+    }
+
+    async fn file_news(&mut self, news: FileNews) -> Result<bool, String> {
+        match news {
+            FileNews::Need(need) => self.say(&ToController::Need(need)).await,
+            FileNews::Complete(header, partial) => {
+                self.files_open -= 1;
+                let FileHeader { batch, path, expected, entry, .. } = header;
+                self.opened.replica.apply(batch.0, Work::File { path, expected, entry, partial });
+                Ok(true)
+            }
+            FileNews::Failed(batch, outcome) => {
+                self.files_open -= 1;
+                self.effects.remove(&batch.0);
+                let Some(outcome) = outcome else { return Ok(true) };
+                let outcomes = Bounded::first(vec![outcome]);
+                self.say(&ToController::Outcomes(Outcomes { batch, outcomes, apply_micros: 0 })).await
+            }
+            FileNews::Fault(fault) => Err(fault),
+        }
+    }
+}
+
+/// Receives one file, on a thread that may block on the disk.
+fn receive_file(
+    committer: &Committer,
+    header: FileHeader,
+    frames: mpsc::Receiver<FileFrame>,
+    news: &mpsc::Sender<FileNews>,
+) {
+    let batch = header.batch;
+    let path = header.path.clone();
+    let message = match receive(committer, header, frames, news) {
+        Ok(complete) => complete,
+        Err(Failure::Disk(error)) => FileNews::Failed(batch, Some(Outcome::Failed(problem::at(&path, &error)))),
+        Err(Failure::Again) => FileNews::Failed(batch, Some(Outcome::BaseMissing)),
+        // What has arrived stays for the next time.
+        Err(Failure::Aborted) => FileNews::Failed(batch, None),
+        Err(Failure::Peer(fault)) => FileNews::Fault(fault),
+    };
+    // A session that is gone needs no answer.
+    let _ = news.blocking_send(message);
+}
+
+fn receive(
+    committer: &Committer,
+    header: FileHeader,
+    mut frames: mpsc::Receiver<FileFrame>,
+    news: &mpsc::Sender<FileNews>,
+) -> Result<FileNews, Failure> {
+    let mut file = ReceivedFile::begin(committer, &header)?;
+    while let Some(frame) = frames.blocking_recv() {
+        match file.handle(frame)? {
+            Reply::None => {}
+            Reply::Need(need) => {
+                let _ = news.blocking_send(FileNews::Need(need));
+            }
+            Reply::Complete => return Ok(FileNews::Complete(header, file.into_partial())),
+        }
+    }
+    Err(Failure::Aborted)
+}
+
+impl Effect {
+    fn of(operation: &Operation) -> Self {
+        match operation {
+            Operation::MakeDirectory { path } => Self::Put(path.clone(), Entry::Directory),
+            Operation::Put { path, entry, .. } => Self::Put(path.clone(), entry.clone()),
+            Operation::Remove { path, .. } => Self::Remove(path.clone()),
+            Operation::Move { from, to, .. } => Self::Move(from.clone(), to.clone()),
+        }
+    }
+
+    fn apply_to(&self, tree: &mut Tree) {
+        // Where the tree does not have the directory above, the difference to what is there tells it all the same.
+        match self {
+            Self::Put(path, Entry::Directory) => {
+                let _ = tree.insert(path, Node::Directory(Dir::new()), None);
+            }
+            Self::Put(path, entry) => {
+                let _ = tree.insert(path, Node::from_entry(entry.clone()), None);
+            }
+            Self::Remove(path) => {
+                tree.remove(path);
+            }
+            Self::Move(from, to) => {
+                if let Some(node) = tree.remove(from) {
+                    let _ = tree.insert(to, node, None);
+                }
+            }
+        }
+    }
+}
+

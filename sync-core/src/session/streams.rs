@@ -1,0 +1,240 @@
+//! What leaves for the agent: frames in order on the control and the bundle stream, and files on streams of their own.
+//!
+//! Writing waits while the other side's window is full, so each stream has a task of its own; the session only hands over.
+//! Preparing bulk reads the disk, so that is done on a thread.
+
+use std::{
+    io::BufReader,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use quinn::{Connection, SendStream};
+use sync_proto::{
+    codec::encode_frame,
+    limits::{BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX},
+    message::{BatchId, FileFrame, FileHeader, Need, SessionId, StreamHeader},
+};
+use tokio::sync::mpsc;
+
+use super::content::{Prepared, Preparer, Way};
+use crate::{
+    engine::plan::{Planned, PlannedStream, expected_entry},
+    replica::transfer::{Compression, FileSender, Step},
+    sys::DirHandle,
+};
+
+/// Control goes ahead of everything.
+const CONTROL_PRIORITY: i32 = 10;
+/// Small files go ahead of large ones.
+const BUNDLE_PRIORITY: i32 = 1;
+/// Large files give way to all.
+const FILE_PRIORITY: i32 = 0;
+/// Frames of a file that wait for the link.
+const FILE_FRAMES_MAX: usize = 2;
+
+/// Starts to write frames to the control stream, in order.
+pub(super) fn control(send: SendStream) -> mpsc::UnboundedSender<Vec<u8>> {
+    let _ = send.set_priority(CONTROL_PRIORITY);
+    writer(send)
+}
+
+/// Opens the bundle stream and starts to write frames to it, in order.
+pub(super) async fn bundle(
+    connection: &Connection,
+    session: SessionId,
+) -> Result<mpsc::UnboundedSender<Vec<u8>>, quinn::ConnectionError> {
+    let send = connection.open_uni().await?;
+    let _ = send.set_priority(BUNDLE_PRIORITY);
+    let frames = writer(send);
+    let mut header = Vec::new();
+    if encode_frame(&StreamHeader::Bundle(session), &mut header, CONTROL_FRAME_BYTES_MAX).is_ok() {
+        let _ = frames.send(header);
+    }
+    Ok(frames)
+}
+
+/// A task that writes what it is given. What may wait here is bounded by the engine's windows.
+fn writer(mut send: SendStream) -> mpsc::UnboundedSender<Vec<u8>> {
+    let (frames, mut inbox) = mpsc::unbounded_channel::<Vec<u8>>();
+    tokio::spawn(async move {
+        while let Some(frame) = inbox.recv().await {
+            if send.write_chunk(frame.into()).await.is_err() {
+                return;
+            }
+        }
+        let _ = send.finish();
+        // Until the other side has it all: dropped now, the last words could be lost with the connection.
+        let _ = send.stopped().await;
+    });
+    frames
+}
+
+/// A batch to be prepared on a thread.
+pub(super) struct ToPrepare {
+    pub(super) id: BatchId,
+    pub(super) operations: Vec<Planned>,
+    pub(super) way: Way,
+}
+
+/// Starts the thread that prepares batches. It ends when the sender it gives is dropped.
+pub(super) fn preparer(
+    name: &str,
+    mut preparer: Preparer,
+    prepared: mpsc::UnboundedSender<Prepared>,
+) -> std::io::Result<crossbeam_channel::Sender<ToPrepare>> {
+    let (batches, inbox) = crossbeam_channel::unbounded::<ToPrepare>();
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        for ToPrepare { id, operations, way } in inbox {
+            let batch = Prepared { on_thread: true, ..preparer.prepare(id, operations, way) };
+            if prepared.send(batch).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(batches)
+}
+
+/// What a thread that sends a file comes to.
+#[derive(Debug)]
+pub(super) struct FileEnd {
+    pub(super) id: BatchId,
+    /// Whether all of it was sent; else the receiver was told to forget it.
+    pub(super) sent: bool,
+    /// Bytes of frames.
+    pub(super) wire_bytes: u64,
+}
+
+/// A file to be streamed.
+pub(super) struct FileToSend {
+    pub(super) session: SessionId,
+    pub(super) id: BatchId,
+    pub(super) stream: PlannedStream,
+    /// Whether chunks are asked for first.
+    pub(super) recipe: bool,
+    pub(super) compress: bool,
+    pub(super) root: Arc<DirHandle>,
+    /// Counts the bytes of files that have been read for sending.
+    pub(super) progress: Arc<AtomicU64>,
+}
+
+/// Starts to stream a file. Answers of the receiver go into the sender that comes back.
+pub(super) fn file(
+    connection: Connection,
+    file: FileToSend,
+    ends: mpsc::UnboundedSender<FileEnd>,
+) -> crossbeam_channel::Sender<Need> {
+    let (needs, inbox) = crossbeam_channel::unbounded();
+    tokio::spawn(async move {
+        let id = file.id;
+        let (sent, wire_bytes) = match connection.open_uni().await {
+            Ok(send) => stream_file(send, file, inbox).await,
+            Err(_) => (false, 0),
+        };
+        let _ = ends.send(FileEnd { id, sent, wire_bytes });
+    });
+    needs
+}
+
+async fn stream_file(
+    mut send: SendStream,
+    file: FileToSend,
+    needs: crossbeam_channel::Receiver<Need>,
+) -> (bool, u64) {
+    let _ = send.set_priority(FILE_PRIORITY);
+    let (frames, mut inbox) = mpsc::channel::<Vec<u8>>(FILE_FRAMES_MAX);
+    let reading = tokio::task::spawn_blocking(move || read_file(&file, &needs, &frames));
+    let mut wire_bytes = 0;
+    while let Some(frame) = inbox.recv().await {
+        wire_bytes += frame.len() as u64;
+        if send.write_chunk(frame.into()).await.is_err() {
+            return (false, wire_bytes);
+        }
+    }
+    let _ = send.finish();
+    (reading.await.unwrap_or(false), wire_bytes)
+}
+
+/// Reads a file into frames, on a thread that may block. Whether it was whole.
+fn read_file(
+    file: &FileToSend,
+    needs: &crossbeam_channel::Receiver<Need>,
+    frames: &mpsc::Sender<Vec<u8>>,
+) -> bool {
+    let PlannedStream { path, old, entry } = &file.stream;
+    let header = FileHeader {
+        batch: file.id,
+        path: path.clone(),
+        expected: expected_entry(old.as_ref()),
+        entry: entry.clone(),
+        recipe: file.recipe,
+    };
+    let mut frame = Vec::new();
+    if encode_frame(&StreamHeader::File(file.session, header), &mut frame, CONTROL_FRAME_BYTES_MAX).is_err()
+        || frames.blocking_send(frame).is_err()
+    {
+        return false;
+    }
+    let opened = path.split_last().and_then(|(parent, name)| {
+        let dir = file.root.resolve(&parent).ok()?;
+        dir.open_file(name).ok()
+    });
+    let (Some((source, _)), Some(content)) = (opened, entry.content()) else {
+        send(frames, &FileFrame::Abort);
+        return false;
+    };
+    let compress = if file.compress { Compression::On } else { Compression::Off };
+    let source = Counted { inner: BufReader::with_capacity(READ_BYTES, source), progress: &file.progress };
+    let mut sender = FileSender::new(source, entry.content_len(), content, file.recipe, compress);
+    loop {
+        for need in needs.try_iter() {
+            if sender.need(&need).is_err() {
+                return false;
+            }
+        }
+        match sender.next() {
+            Ok(Step::Send(frame)) => {
+                let aborted = frame == FileFrame::Abort;
+                if !send(frames, &frame) || aborted {
+                    return false;
+                }
+            }
+            Ok(Step::AwaitNeed) => match needs.recv() {
+                Ok(need) => {
+                    if sender.need(&need).is_err() {
+                        return false;
+                    }
+                }
+                // The session is over.
+                Err(_) => return false,
+            },
+            Ok(Step::Done) => return true,
+            // The next step says so to the receiver.
+            Err(error) => tracing::debug!(%path, "{error}"),
+        }
+    }
+}
+
+/// Bytes read from a large file at once.
+const READ_BYTES: usize = 256 << 10;
+
+fn send(frames: &mpsc::Sender<Vec<u8>>, frame: &FileFrame) -> bool {
+    let mut bytes = Vec::new();
+    encode_frame(frame, &mut bytes, BUNDLE_FRAME_BYTES_MAX).is_ok() && frames.blocking_send(bytes).is_ok()
+}
+
+/// Counts what is read.
+struct Counted<'a, R> {
+    inner: R,
+    progress: &'a AtomicU64,
+}
+
+impl<R: std::io::Read> std::io::Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.progress.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
