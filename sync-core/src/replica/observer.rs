@@ -41,9 +41,17 @@ const SCAN_THREADS_MAX: usize = 8;
 
 /// What the observer is told.
 pub(super) enum Command {
-    Apply { tag: u64, work: Work, since: Instant },
+    Apply {
+        tag: u64,
+        work: Work,
+        since: Instant,
+    },
     /// Bulk work has been done by the worker.
-    Done { tag: u64, commits: Vec<Commit>, since: Instant },
+    Done {
+        tag: u64,
+        commits: Vec<Commit>,
+        since: Instant,
+    },
     /// A large file has been read by the worker.
     Hashed(Hashed),
     Flush(u64),
@@ -194,7 +202,6 @@ impl Observer {
                 for hint in std::mem::take(&mut self.deferred) {
                     self.hint(hint);
                 }
-                self.apply_next();
             }
             Command::Hashed(hashed) => self.hashed(hashed),
             Command::Flush(token) => return self.flush(token),
@@ -410,6 +417,10 @@ impl Observer {
                 self.index_change(change, &mut made, &mut again);
             }
             outcomes.push(outcome);
+        }
+        // The disk need not wait for what follows.
+        if self.applying.is_none() {
+            self.apply_next();
         }
         // Once the index has all that was put into them: what else they hold is somebody else's.
         for directory in made {
