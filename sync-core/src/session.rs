@@ -218,7 +218,7 @@ impl Session {
         let shared = Arc::new(Shared { destination: shown, started: Instant::now(), status: Mutex::default() });
         let (events, receiver) = mpsc::unbounded_channel();
         let (requests, inbox) = mpsc::unbounded_channel();
-        let mut memory = Memory::new(state_dir, &alpha);
+        let mut memory = Memory::new(state_dir, &alpha, events.clone());
         let mailbox = Arc::new(Mailbox::default());
         let contents = Arc::new(Contents::new(CONTENTS_BYTES_MAX));
         let replica_options =

@@ -115,12 +115,15 @@ impl Controller {
                 break None;
             }
         };
-        self.memory.close(self.engine.synced());
         self.fail_flushes(&FlushError::Stopped);
+        // The threads of the replica and of the memory may be at work: they are waited for, but not on this one.
+        let (replica, mut memory, synced) = (self.replica, self.memory, self.engine.synced().clone());
+        let closing = move || {
+            drop(replica);
+            memory.close(&synced);
+        };
+        let _ = tokio::task::spawn_blocking(closing).await;
         self.reporter.tell(Event::Stopped { reason: end });
-        // The replica ends its threads, which may be at work: not on this one.
-        let replica = self.replica;
-        let _ = tokio::task::spawn_blocking(move || drop(replica)).await;
     }
 
     /// Waits until alpha has been scanned for the first time. `Some`: the session is over.
@@ -185,7 +188,7 @@ impl Controller {
         tokio::pin!(silent);
 
         self.reporter.connected(connection.rtt());
-        let synced = self.memory.recall(link.connected.opened.replica, &mut self.reporter);
+        let synced = self.memory.recall(link.connected.opened.replica);
         self.engine.handle_opened(&link.connected.opened, synced);
         self.reporter.beta_problems(&link.connected.opened.problems);
         let end = loop {
@@ -341,7 +344,7 @@ impl Controller {
                     }
                 }
                 Action::Stream { id, stream } => self.stream(id, stream, link),
-                Action::Record(changes) => self.memory.record(&changes, self.engine.synced(), &mut self.reporter),
+                Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
                 Action::Report(report) => self.reporter.report(report),
             }
         }
