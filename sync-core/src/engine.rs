@@ -29,7 +29,6 @@ pub mod plan;
 pub mod reconcile;
 pub mod view;
 
-
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
@@ -608,12 +607,8 @@ impl Engine {
     }
 
     fn release(&mut self, path: &SyncPath) {
-        let near: Vec<SyncPath> = self
-            .held
-            .keys()
-            .filter(|held| held.starts_with(path) || path.starts_with(held))
-            .cloned()
-            .collect();
+        let near: Vec<SyncPath> =
+            self.held.keys().filter(|held| held.starts_with(path) || path.starts_with(held)).cloned().collect();
         for held in near {
             if self.held.remove(&held).is_some_and(|hold| hold.reported) {
                 self.actions.push_back(Action::Report(Report::Solved(held)));
@@ -664,7 +659,11 @@ fn by_path<'a>(problems: impl Iterator<Item = &'a Problem>) -> BTreeMap<SyncPath
 /// Whether an obstacle may go away without anything changing at the path.
 fn is_passing(kind: ProblemKind) -> bool {
     match kind {
-        ProblemKind::NoSpace | ProblemKind::ReadOnly | ProblemKind::Exhausted | ProblemKind::Denied | ProblemKind::Io => true,
+        ProblemKind::NoSpace
+        | ProblemKind::ReadOnly
+        | ProblemKind::Exhausted
+        | ProblemKind::Denied
+        | ProblemKind::Io => true,
         ProblemKind::UnsupportedKind
         | ProblemKind::BadName
         | ProblemKind::NameCollision

@@ -151,7 +151,8 @@ pub fn expected_entry(old: Option<&Entry>) -> Expected {
 /// What is created comes before what is removed, so that content can be copied from what is about to go. `whole` says of
 /// a path that nothing but alpha's own bytes will do.
 pub fn plan(steps: Vec<Step>, truncated: bool, beta: &Tree, whole: &dyn Fn(&SyncPath) -> bool) -> Plan {
-    let mut planner = Planner { beta, whole, found: Found::in_steps(&steps, beta), plan: Plan { truncated, ..Plan::default() } };
+    let mut planner =
+        Planner { beta, whole, found: Found::in_steps(&steps, beta), plan: Plan { truncated, ..Plan::default() } };
     let (removals, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(|step| matches!(step, Step::Remove { .. }));
     for step in others {
         if planner.is_full() {

@@ -242,9 +242,7 @@ impl Walk<'_> {
         dir.iter().any(|(name, node, _)| {
             let Ok(child) = path.join(name) else { return true };
             match node {
-                Node::Directory(below) => {
-                    self.sides.scope.is_ignored(&child, true) || self.has_ignored(&child, below)
-                }
+                Node::Directory(below) => self.sides.scope.is_ignored(&child, true) || self.has_ignored(&child, below),
                 Node::File { .. } | Node::Symlink(_) => self.sides.scope.is_ignored(&child, false),
             }
         })

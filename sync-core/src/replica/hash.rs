@@ -37,7 +37,12 @@ pub struct TooLarge {
 
 /// Reads `name` in `dir` and says what it is, with the stat data from *before* the first byte was read: what is written
 /// while it is read makes that stat data old, and the next look reads again.
-pub fn hash_file(dir: &DirHandle, name: Name<'_>, buffer: &mut HashBuffer, keep: Keep<'_>) -> io::Result<(Node, Stamp)> {
+pub fn hash_file(
+    dir: &DirHandle,
+    name: Name<'_>,
+    buffer: &mut HashBuffer,
+    keep: Keep<'_>,
+) -> io::Result<(Node, Stamp)> {
     let (mut file, stat) = dir.open_file(name)?;
     hash_open(&mut file, &stat, buffer, keep)
 }

@@ -296,7 +296,6 @@ impl Observer {
         self.rescan(parent);
         Looked::Changed
     }
-
 }
 
 #[cfg(test)]

@@ -41,9 +41,17 @@ const SCAN_THREADS_MAX: usize = 8;
 
 /// What the observer is told.
 pub(super) enum Command {
-    Apply { tag: u64, work: Work, since: Instant },
+    Apply {
+        tag: u64,
+        work: Work,
+        since: Instant,
+    },
     /// Bulk work has been done by the worker.
-    Done { tag: u64, commits: Vec<Commit>, since: Instant },
+    Done {
+        tag: u64,
+        commits: Vec<Commit>,
+        since: Instant,
+    },
     /// A large file has been read by the worker.
     Hashed(Hashed),
     Flush(u64),

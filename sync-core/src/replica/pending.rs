@@ -78,8 +78,13 @@ impl Pending {
 
     /// Forgets what lies beneath `path`, and the path itself: it has been looked at as a whole.
     pub(super) fn forget_beneath(&mut self, path: &SyncPath) {
-        let beneath: Vec<SyncPath> =
-            self.paths.range(path..).map(|(known, _)| known).take_while(|known| known.starts_with(path)).cloned().collect();
+        let beneath: Vec<SyncPath> = self
+            .paths
+            .range(path..)
+            .map(|(known, _)| known)
+            .take_while(|known| known.starts_with(path))
+            .cloned()
+            .collect();
         for path in beneath {
             self.paths.remove(&path);
         }

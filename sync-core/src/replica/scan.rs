@@ -189,7 +189,11 @@ impl Scan<'_> {
         }
         for _ in 0..pieces {
             let piece = files.split_off(files.len().saturating_sub(FILES_A_PIECE));
-            shared.push(Task::Files { gathering: Arc::clone(&gathering), directory: Arc::clone(directory), files: piece });
+            shared.push(Task::Files {
+                gathering: Arc::clone(&gathering),
+                directory: Arc::clone(directory),
+                files: piece,
+            });
         }
         self.files(shared, &gathering, directory, files, buffer);
         shared.finish(gathering);

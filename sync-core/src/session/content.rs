@@ -1,10 +1,6 @@
 //! Planned operations made into messages: the content found, compressed, or made a delta.
 
-use std::{
-    collections::BTreeSet,
-    io::Read,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io::Read, sync::Arc};
 
 use sync_proto::{
     ContentId, Entry, SyncPath,

@@ -448,10 +448,7 @@ async fn sleep_until(moment: Option<tokio::time::Instant>) {
     }
 }
 
-async fn read_messages(
-    mut reader: FrameReader,
-    messages: mpsc::Sender<Result<ToController, String>>,
-) {
+async fn read_messages(mut reader: FrameReader, messages: mpsc::Sender<Result<ToController, String>>) {
     loop {
         let message = match reader.read::<ToController>(CONTROL_FRAME_BYTES_MAX).await {
             Ok(Some(message)) => Ok(message),

@@ -53,8 +53,12 @@ pub(super) async fn start(alpha: &Path, beta: &Path) -> Result<(Reached, Option<
         })
         .map_err(|error| system(&error))?;
     let address = starting.await.map_err(|_| system(&"the agent's thread ended"))??;
-    let reached =
-        Reached { host: address.ip().to_string(), port: address.port(), root, credentials: credentials(Role::Controller)? };
+    let reached = Reached {
+        host: address.ip().to_string(),
+        port: address.port(),
+        root,
+        credentials: credentials(Role::Controller)?,
+    };
     Ok((reached, Some(LocalAgent { stop: Some(stop), ended })))
 }
 
@@ -85,7 +89,6 @@ fn serve(
         }
     });
 }
-
 
 impl LocalAgent {
     pub(super) async fn stop(mut self) {

@@ -94,8 +94,9 @@ impl Memory {
 
     fn warn(&mut self, error: &StoreError, reporter: &mut Reporter) {
         if !std::mem::replace(&mut self.warned, true) {
-            let message =
-                format!("{error}; what is in sync is not remembered for the next start. Another place can be given by --state-dir");
+            let message = format!(
+                "{error}; what is in sync is not remembered for the next start. Another place can be given by --state-dir"
+            );
             reporter.tell(Event::Warning { message });
         }
     }

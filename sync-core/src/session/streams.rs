@@ -138,11 +138,7 @@ pub(super) fn file(
     needs
 }
 
-async fn stream_file(
-    mut send: SendStream,
-    file: FileToSend,
-    needs: crossbeam_channel::Receiver<Need>,
-) -> (bool, u64) {
+async fn stream_file(mut send: SendStream, file: FileToSend, needs: crossbeam_channel::Receiver<Need>) -> (bool, u64) {
     let _ = send.set_priority(FILE_PRIORITY);
     let (frames, mut inbox) = mpsc::channel::<Vec<u8>>(FILE_FRAMES_MAX);
     let reading = tokio::task::spawn_blocking(move || read_file(&file, &needs, &frames));
@@ -158,11 +154,7 @@ async fn stream_file(
 }
 
 /// Reads a file into frames, on a thread that may block. Whether it was whole.
-fn read_file(
-    file: &FileToSend,
-    needs: &crossbeam_channel::Receiver<Need>,
-    frames: &mpsc::Sender<Vec<u8>>,
-) -> bool {
+fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frames: &mpsc::Sender<Vec<u8>>) -> bool {
     let PlannedStream { path, old, entry } = &file.stream;
     let header = FileHeader {
         batch: file.id,

@@ -30,7 +30,8 @@ pub(super) enum Failure {
 impl ReceivedFile {
     /// Begins, with what an earlier transfer left and with the file that is replaced as sources of chunks.
     pub(super) fn begin(committer: &Committer, header: &FileHeader) -> Result<Self, Failure> {
-        let content = header.entry.content().ok_or_else(|| Failure::Peer("what is streamed is not a file".to_owned()))?;
+        let content =
+            header.entry.content().ok_or_else(|| Failure::Peer("what is streamed is not a file".to_owned()))?;
         let mut resources: Vec<Box<dyn ReadSeek>> = Vec::new();
         if header.recipe
             && let Some((parent, name)) = header.path.split_last()

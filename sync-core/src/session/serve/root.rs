@@ -76,8 +76,8 @@ pub(super) enum LeaseError {
 pub(super) fn open_all(paths: Vec<PathBuf>, durable: bool) -> Result<Arc<[Arc<ServedRoot>]>, AgentError> {
     let mut roots: Vec<Arc<ServedRoot>> = Vec::with_capacity(paths.len());
     for path in paths {
-        let root = ServedRoot::open(&path, durable)
-            .map_err(|reason| AgentError::Root { root: path.clone(), reason })?;
+        let root =
+            ServedRoot::open(&path, durable).map_err(|reason| AgentError::Root { root: path.clone(), reason })?;
         let clash = roots.iter().find(|other| other.real.starts_with(&root.real) || root.real.starts_with(&other.real));
         if let Some(other) = clash {
             let reason = format!("it is the same as {} or one lies in the other", other.path.display());
@@ -94,9 +94,7 @@ impl ServedRoot {
             return Err("a root must be an absolute path".to_owned());
         }
         std::fs::create_dir_all(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => {
-                "it is not a directory".to_owned()
-            }
+            std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => "it is not a directory".to_owned(),
             _ => format!("it can't be made: {error}"),
         })?;
         let real = path.canonicalize().map_err(|error| error.to_string())?;
