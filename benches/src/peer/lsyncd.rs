@@ -13,7 +13,7 @@ pub(super) fn start(tools: &Tools, pair: &Pair) -> Result<Follower> {
     let config = pair.scratch.join("lsyncd.lua");
     let settings = format!(
         "settings {{ nodaemon = true, insist = true, logfile = \"/dev/null\", statusFile = \"{scratch}/lsyncd.status\" }}\n\
-         sync {{ default.rsync, source = \"{source}\", target = \"{target}\", delay = 1, rsync = {{ archive = true, _extra = {{ \"--modify-window=-1\" }} }} }}\n",
+         sync {{ default.rsync, source = \"{source}\", target = \"{target}\", delay = 1, rsync = {{ archive = true }} }}\n",
         scratch = pair.scratch.display(),
         source = pair.source.display(),
         target = daemon.url(),
