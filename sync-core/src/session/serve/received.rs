@@ -53,6 +53,12 @@ impl ReceivedFile {
         self.receiver.handle(frame).map_err(Failure::from)
     }
 
+    /// Drops what has arrived: on a full disk it would be in the way of everything else.
+    pub(super) fn discard(self) {
+        drop(self.receiver);
+        self.partial.discard();
+    }
+
     /// The whole file, once it is complete.
     pub(super) fn into_partial(self) -> Partial {
         drop(self.receiver.into_output());

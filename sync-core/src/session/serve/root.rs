@@ -23,6 +23,9 @@ use crate::{
 
 /// How long a session that is being taken over has to let go.
 const TAKE_OVER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a newcomer waits while it is found out whether the controller that has the root is still there: one that was
+/// killed says nothing, and its connection would live on for a minute.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// A root that the agent was started with.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ struct Tenant {
     peer: String,
     /// Asks it to let go.
     evict: Arc<Notify>,
+    /// Asks it to find out whether its controller is still there, and to let go if not.
+    probe: Arc<Notify>,
 }
 
 /// A replica at work, and where it tells what it observes.
@@ -61,6 +66,7 @@ pub(super) struct Opened {
 pub(super) struct Lease {
     root: Arc<ServedRoot>,
     pub(super) evicted: Arc<Notify>,
+    pub(super) probed: Arc<Notify>,
 }
 
 /// Why a root can't be had. For the controller, as a sentence.
@@ -124,25 +130,30 @@ impl ServedRoot {
         &self.committer
     }
 
-    /// Lends the root to a session. The same controller takes its place over from itself.
+    /// Lends the root to a session. The same controller takes its place over from itself, and anyone from a controller
+    /// that is dead.
     pub(super) async fn lease(self: &Arc<Self>, controller: ReplicaId, peer: String) -> Result<Lease, LeaseError> {
-        let deadline = tokio::time::Instant::now() + TAKE_OVER_TIME_MAX;
+        let start = tokio::time::Instant::now();
         loop {
-            let freed = self.freed.notified();
-            match &*self.tenant() {
-                Some(tenant) if tenant.controller != controller => return Err(LeaseError::InUse(tenant.peer.clone())),
-                Some(tenant) => tenant.evict.notify_one(),
-                None => {}
-            }
-            {
-                let mut tenant = self.tenant();
-                if tenant.is_none() {
-                    let evict = Arc::new(Notify::new());
-                    *tenant = Some(Tenant { controller, peer, evict: Arc::clone(&evict) });
-                    return Ok(Lease { root: Arc::clone(self), evicted: evict });
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // Registered before looking, so that a lease given back in between is not missed.
+            freed.as_mut().enable();
+            let (wait, refused) = match &mut *self.tenant() {
+                Some(tenant) if tenant.controller == controller => {
+                    tenant.evict.notify_one();
+                    (TAKE_OVER_TIME_MAX, LeaseError::NotFreed)
                 }
-            }
-            tokio::time::timeout_at(deadline, freed).await.map_err(|_| LeaseError::NotFreed)?;
+                Some(tenant) => {
+                    tenant.probe.notify_one();
+                    (PROBE_TIME_MAX, LeaseError::InUse(tenant.peer.clone()))
+                }
+                free => {
+                    let (evicted, probed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+                    *free = Some(Tenant { controller, peer, evict: Arc::clone(&evicted), probe: Arc::clone(&probed) });
+                    return Ok(Lease { root: Arc::clone(self), evicted, probed });
+                }
+            };
+            tokio::time::timeout_at(start + wait, freed).await.map_err(|_| refused)?;
         }
     }
 

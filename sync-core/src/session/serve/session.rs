@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use quinn::Connection;
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     engine::view::View,
-    link::FrameWriter,
+    link::{FrameWriter, unheard},
     replica::{
         Applied, Observation, Work,
         commit::{Committer, Partial},
@@ -39,6 +40,11 @@ use crate::{
 
 /// Bulk batches taken off the wire that the disk has not finished.
 const BULK_TAKEN_MAX: usize = 4;
+
+/// How long a controller may be silent, once it was spoken to, before another may have its root.
+const PROBE_SILENCE_MAX: Duration = Duration::from_millis(1500);
+/// How long a sign of life is waited for. Shorter than a newcomer waits for the root.
+const PROBE_TIME_MAX: Duration = Duration::from_millis(2500);
 
 /// What reaches a session from its streams.
 pub(super) enum Input {
@@ -110,6 +116,8 @@ pub(super) async fn run(
         files_open: 0,
     };
     let mut result = session.say_opened().await;
+    // Set while another controller wants the root: is this one still there?
+    let mut silence = std::pin::pin!(Silence::default());
     while let Ok(true) = result {
         result = tokio::select! {
             biased;
@@ -120,12 +128,48 @@ pub(super) async fn run(
             observation = mailbox.next() => session.observation(observation).await,
             Some(news) = file_news.recv() => session.file_news(news).await,
             () = lease.evicted.notified() => Ok(false),
+            () = lease.probed.notified(), if silence.is_over() => {
+                silence.set(Silence::awaited(connection.clone()));
+                // Whatever is said, a live controller's end of the link acknowledges it.
+                session.say(&ToController::Pong(0)).await
+            }
+            dead = &mut silence => Ok(!dead),
             _ = connection.closed() => Ok(false),
         };
     }
     root.keep(session.opened);
     drop(lease);
     result.map(|_| ())
+}
+
+/// The wait for a sign of life.
+#[derive(Default)]
+struct Silence(Option<std::pin::Pin<Box<dyn Future<Output = bool> + Send>>>);
+
+impl Silence {
+    fn awaited(connection: Connection) -> Self {
+        Self(Some(Box::pin(async move {
+            tokio::time::timeout(PROBE_TIME_MAX, unheard(&connection, PROBE_SILENCE_MAX)).await.is_ok()
+        })))
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Future for Silence {
+    /// Whether nothing was heard.
+    type Output = bool;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<bool> {
+        let Some(waiting) = &mut self.0 else { return std::task::Poll::Pending };
+        let polled = waiting.as_mut().poll(context);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
 }
 
 impl Session<'_> {
@@ -344,12 +388,17 @@ fn receive(
 ) -> Result<FileNews, Failure> {
     let mut file = ReceivedFile::begin(committer, &header)?;
     while let Some(frame) = frames.blocking_recv() {
-        match file.handle(frame)? {
-            Reply::None => {}
-            Reply::Need(need) => {
+        match file.handle(frame) {
+            Err(failure @ Failure::Disk(_)) => {
+                file.discard();
+                return Err(failure);
+            }
+            Err(failure) => return Err(failure),
+            Ok(Reply::None) => {}
+            Ok(Reply::Need(need)) => {
                 let _ = news.blocking_send(FileNews::Need(need));
             }
-            Reply::Complete => return Ok(FileNews::Complete(header, file.into_partial())),
+            Ok(Reply::Complete) => return Ok(FileNews::Complete(header, file.into_partial())),
         }
     }
     Err(Failure::Aborted)
