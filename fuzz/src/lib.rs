@@ -4,12 +4,10 @@
 //! Each takes any bytes, and panics where an invariant of the code under test does not hold.
 
 mod content;
-#[cfg(feature = "ignore-rules")]
 mod ignore;
 mod wire;
 
 pub use content::{delta_decode, delta_round_trip, file_receiver, pattern, zstd_bound};
-#[cfg(feature = "ignore-rules")]
 pub use ignore::ignore_file;
 pub use wire::{hello, messages, paths};
 

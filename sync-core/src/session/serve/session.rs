@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     engine::view::View,
-    link::{FrameWriter, unheard},
+    link::{FrameWriter, silent_after},
     replica::{
         Applied, Observation, Work,
         commit::{Committer, Partial},
@@ -42,9 +42,8 @@ use crate::{
 const BULK_TAKEN_MAX: usize = 4;
 
 /// How long a controller may be silent, once it was spoken to, before another may have its root.
+/// Less than a newcomer waits.
 const PROBE_SILENCE_MAX: Duration = Duration::from_millis(1500);
-/// How long a sign of life is waited for. Shorter than a newcomer waits for the root.
-const PROBE_TIME_MAX: Duration = Duration::from_millis(2500);
 
 /// What reaches a session from its streams.
 pub(super) enum Input {
@@ -129,7 +128,7 @@ pub(super) async fn run(
             Some(news) = file_news.recv() => session.file_news(news).await,
             () = lease.evicted.notified() => Ok(false),
             () = lease.probed.notified(), if silence.is_over() => {
-                silence.set(Silence::awaited(connection.clone()));
+                silence.set(Silence::awaited(connection));
                 // Whatever is said, a live controller's end of the link acknowledges it.
                 session.say(&ToController::Pong(0)).await
             }
@@ -147,10 +146,8 @@ pub(super) async fn run(
 struct Silence(Option<std::pin::Pin<Box<dyn Future<Output = bool> + Send>>>);
 
 impl Silence {
-    fn awaited(connection: Connection) -> Self {
-        Self(Some(Box::pin(async move {
-            tokio::time::timeout(PROBE_TIME_MAX, unheard(&connection, PROBE_SILENCE_MAX)).await.is_ok()
-        })))
+    fn awaited(connection: &Connection) -> Self {
+        Self(Some(Box::pin(silent_after(connection, PROBE_SILENCE_MAX))))
     }
 
     fn is_over(&self) -> bool {
