@@ -102,7 +102,7 @@ fn real_path(path: &Path) -> PathBuf {
     let mut existing = path;
     loop {
         if let Ok(real) = existing.canonicalize() {
-            let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+            let rest = path.strip_prefix(existing).unwrap_or_else(|_| Path::new(""));
             return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
         }
         match existing.parent() {
