@@ -310,14 +310,15 @@ impl Engine {
 
     /// Leaves `path` alone: until `retry` plus a time that grows, or, without one, until something changes there.
     fn hold(&mut self, path: &SyncPath, problem: Option<Problem>, retry: Option<Duration>) {
-        let attempts = self.held.get(path).map_or(0, |hold| hold.attempts);
+        let (attempts, was_reported) = self.held.get(path).map_or((0, false), |hold| (hold.attempts, hold.reported));
         let wait = RETRY_FIRST.saturating_mul(1 << attempts.min(5)).min(RETRY_MAX);
-        let reported = problem.is_some();
+        // What was said once is said to be over once.
+        let reported = was_reported || problem.is_some();
         let wait = retry.map_or(Wait::Change, |now| Wait::Until(now + wait));
         let hold = Hold { wait, attempts: attempts + 1, reported };
         self.held.insert(path.clone(), hold);
         if let Some(problem) = problem
-            && attempts == 0
+            && !was_reported
         {
             self.actions.push_back(Action::Report(Report::Failed { problem, retried: retry.is_some() }));
         }
