@@ -175,6 +175,12 @@ impl Engine {
         self.in_sync
     }
 
+    /// How many paths are to be tried again at some moment without anybody having been told of a problem: content that
+    /// changed before it could be sent.
+    pub fn unsettled(&self) -> usize {
+        self.held.silent()
+    }
+
     /// Why the session is halted, if it is.
     pub fn halted(&self) -> Option<&str> {
         self.halted.as_deref()

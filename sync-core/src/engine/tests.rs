@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, time::Duration};
 use sync_proto::{
     ContentId, Entry, SyncPath, Target,
     message::{
-        BatchId, Blob, Bounded, Change, Changes, IgnoreSettings, Opened, Outcome, Outcomes, Problem, ProblemKind, Problems,
-        ReplicaId, Sentence,
+        BatchId, Blob, Bounded, Change, Changes, IgnoreSettings, Opened, Outcome, Outcomes, Problem, ProblemKind,
+        Problems, ReplicaId, Sentence,
     },
 };
 

@@ -1,6 +1,7 @@
 //! A root that is served: its committer, and its replica for as long as sessions want it with the same ignore rules.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,6 +19,7 @@ use crate::{
         commit::{CommitOptions, Committer},
     },
     session::mailbox::Mailbox,
+    sys::DirHandle,
     tree::Tree,
 };
 
@@ -59,6 +61,11 @@ pub(super) struct Opened {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) settings: IgnoreSettings,
     pub(super) view: View,
+    /// Numbers the work of all sessions that the replica serves: what one of them left under way is not taken for
+    /// another's.
+    pub(super) next_tag: u64,
+    /// The replica has ended by itself: its root is gone.
+    pub(super) is_lost: bool,
 }
 
 /// A root lent to one session. Gives it back when dropped.
@@ -100,7 +107,7 @@ impl ServedRoot {
             return Err("a root must be an absolute path".to_owned());
         }
         std::fs::create_dir_all(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => "it is not a directory".to_owned(),
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "it is not a directory".to_owned(),
             _ => format!("it can't be made: {error}"),
         })?;
         let real = path.canonicalize().map_err(|error| error.to_string())?;
@@ -170,29 +177,60 @@ impl ServedRoot {
         let before = self.idle().take();
         let mut hint = Tree::new();
         if let Some(mut opened) = before {
-            if opened.settings == *settings {
-                // What has been observed since is waiting; all of it is in the last view.
-                opened.catch_up().await?;
+            // What has been observed since is waiting; all of it is in the last view.
+            if opened.settings == *settings && opened.catch_up().await.is_ok() {
                 return Ok(opened);
             }
             hint = opened.view.tree.clone();
             close_replica(opened).await;
         }
+        self.check()?;
         let rules = Rules::new(settings).map_err(|error| error.to_string())?;
         let mailbox = Arc::new(Mailbox::default());
         let sink = Arc::clone(&mailbox);
         let options = ReplicaOptions { rules, contents: None, hint, committer: Some(Arc::clone(&self.committer)) };
         let replica = Replica::start(&self.real, options, move |observation| sink.put(observation))
             .map_err(|error| format!("the root can't be opened: {error}"))?;
-        let mut opened =
-            Opened { replica: Arc::new(replica), mailbox, settings: settings.clone(), view: View::default() };
+        let mut opened = Opened {
+            replica: Arc::new(replica),
+            mailbox,
+            settings: settings.clone(),
+            view: View::default(),
+            next_tag: 0,
+            is_lost: false,
+        };
         opened.first_scan().await?;
         Ok(opened)
     }
 
-    /// Keeps the replica for the next session.
-    pub(super) fn keep(&self, opened: Opened) {
-        *self.idle() = Some(opened);
+    /// Whether the root is still the directory that was opened. Another in its place (a mount point without its volume,
+    /// say) is another replica, and nothing to be filled unasked.
+    fn check(&self) -> Result<(), String> {
+        let shown = self.path.display();
+        let now =
+            DirHandle::open_root(&self.real).and_then(|root| root.stat_self()).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    format!("the root {shown} is gone: put it back, or restart the agent to make it anew")
+                }
+                _ => format!("the root {shown} can't be opened: {error}"),
+            })?;
+        let opened = self.committer.root().stat_self().map_err(|error| error.to_string())?;
+        if (now.device, now.stamp.inode) == (opened.device, opened.stamp.inode) {
+            return Ok(());
+        }
+        Err(format!(
+            "what stands at {shown} is not the directory that the agent was started with: put that back, or restart \
+                     the agent to serve this one"
+        ))
+    }
+
+    /// Keeps the replica for the next session, unless it is of no use any more.
+    pub(super) async fn keep(&self, opened: Opened) {
+        if opened.is_lost {
+            close_replica(opened).await;
+        } else {
+            *self.idle() = Some(opened);
+        }
     }
 
     pub(super) async fn close(&self) {
