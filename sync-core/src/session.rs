@@ -16,7 +16,6 @@ mod serve;
 mod streams;
 mod tell;
 
-
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -26,6 +25,7 @@ use std::{
 use sync_proto::message::{IgnoreSettings, ReplicaId};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::serve::{Agent, AgentError, AgentOptions};
 use self::{
     connect::Target,
     controller::{Controller, Request},
@@ -34,7 +34,6 @@ use self::{
     memory::Memory,
     report::Reporter,
 };
-pub use self::serve::{Agent, AgentError, AgentOptions};
 use crate::{
     engine::{Engine, Mode},
     ignore::{IgnoreError, Rules},
@@ -232,9 +231,8 @@ impl Session {
             Ok::<_, StartError>((memory, root, replica))
         };
         // What is known of the past may be long to read.
-        let (memory, root, replica) = tokio::task::spawn_blocking(observe)
-            .await
-            .map_err(|error| StartError::System(error.to_string()))??;
+        let (memory, root, replica) =
+            tokio::task::spawn_blocking(observe).await.map_err(|error| StartError::System(error.to_string()))??;
         let controller = Controller {
             engine: Engine::new(mode),
             replica,
@@ -314,7 +312,9 @@ impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Local(path) => write!(f, "{}", path.display()),
-            Self::Quic { host, port, path } if host.contains(':') => write!(f, "quic://[{host}]:{port}{}", path.display()),
+            Self::Quic { host, port, path } if host.contains(':') => {
+                write!(f, "quic://[{host}]:{port}{}", path.display())
+            }
             Self::Quic { host, port, path } => write!(f, "quic://{host}:{port}{}", path.display()),
         }
     }

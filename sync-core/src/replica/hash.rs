@@ -58,7 +58,12 @@ pub struct TooLarge {
 
 /// Reads `name` in `dir` and says what it is, with the stat data from *before* the first byte was read: what is written
 /// while it is read makes that stat data old, and the next look reads again.
-pub fn hash_file(dir: &DirHandle, name: Name<'_>, buffer: &mut HashBuffer, keep: Keep<'_>) -> io::Result<(Node, Stamp)> {
+pub fn hash_file(
+    dir: &DirHandle,
+    name: Name<'_>,
+    buffer: &mut HashBuffer,
+    keep: Keep<'_>,
+) -> io::Result<(Node, Stamp)> {
     let (mut file, stat) = dir.open_file(name)?;
     hash_open(&mut file, &stat, buffer, keep)
 }
@@ -73,8 +78,11 @@ pub fn hash_open(
     if stat.len > FILE_BYTES_MAX {
         return Err(io::Error::other(TooLarge { len: stat.len }));
     }
-    let (content, len) =
-        if stat.len <= CONTENT_KEPT_BYTES_MAX { hash_small(file, stat, buffer, keep)? } else { hash_large(file, &buffer.stop)? };
+    let (content, len) = if stat.len <= CONTENT_KEPT_BYTES_MAX {
+        hash_small(file, stat, buffer, keep)?
+    } else {
+        hash_large(file, &buffer.stop)?
+    };
     Ok((Node::File { content, len, executable: stat.executable }, stat.stamp))
 }
 

@@ -333,7 +333,6 @@ impl Observer {
         self.rescan(parent);
         Looked::Changed
     }
-
 }
 
 #[cfg(test)]

@@ -48,9 +48,17 @@ const SCAN_THREADS_MAX: usize = 8;
 
 /// What the observer is told.
 pub(super) enum Command {
-    Apply { tag: u64, work: Work, since: Instant },
+    Apply {
+        tag: u64,
+        work: Work,
+        since: Instant,
+    },
     /// Bulk work has been done by the worker.
-    Done { tag: u64, commits: Vec<Commit>, since: Instant },
+    Done {
+        tag: u64,
+        commits: Vec<Commit>,
+        since: Instant,
+    },
     /// A large file has been read by the worker.
     Hashed(Hashed),
     Flush(u64),
@@ -224,7 +232,6 @@ impl Observer {
                 for hint in std::mem::take(&mut self.deferred) {
                     self.hint(hint);
                 }
-                self.apply_next();
             }
             Command::Hashed(hashed) => self.hashed(hashed),
             Command::Flush(token) => return self.flush(token),
@@ -469,6 +476,10 @@ impl Observer {
             }
             outcomes.push(outcome);
         }
+        // The disk need not wait for what follows.
+        if self.applying.is_none() {
+            self.apply_next();
+        }
         // Once the index has all that was put into them: what else they hold is somebody else's.
         for directory in made {
             again.extend(self.watch_new(&directory));
@@ -483,7 +494,8 @@ impl Observer {
 
     /// Takes over a directory that we moved. Its watches follow it when the event comes that tells of the move.
     fn moved_by_us(&mut self, changes: &[IndexChange]) -> bool {
-        let [IndexChange { path: from, node: None, .. }, IndexChange { path: to, node: Some(node), .. }] = changes else {
+        let [IndexChange { path: from, node: None, .. }, IndexChange { path: to, node: Some(node), .. }] = changes
+        else {
             return false;
         };
         if !matches!((self.index.get(from), node), (Some(Node::Directory(_)), Node::Directory(_))) {

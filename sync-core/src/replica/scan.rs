@@ -169,7 +169,7 @@ impl Scan<'_> {
         gathering: Arc<Gathering>,
         directory: &Arc<Directory>,
         mut files: Vec<File>,
-        directories: Vec<(Box<[u8]>, Option<(Node, Option<Stamp>)>)>,
+        directories: Vec<(Box<[u8]>, Option<Known>)>,
         buffer: &mut HashBuffer,
     ) {
         let pieces = if self.threads > 1 { files.len().saturating_sub(1) / FILES_A_PIECE } else { 0 };
@@ -195,7 +195,11 @@ impl Scan<'_> {
         }
         for _ in 0..pieces {
             let piece = files.split_off(files.len().saturating_sub(FILES_A_PIECE));
-            shared.push(Task::Files { gathering: Arc::clone(&gathering), directory: Arc::clone(directory), files: piece });
+            shared.push(Task::Files {
+                gathering: Arc::clone(&gathering),
+                directory: Arc::clone(directory),
+                files: piece,
+            });
         }
         self.files(shared, &gathering, directory, files, buffer);
         shared.finish(gathering);
@@ -259,10 +263,16 @@ impl Scanned {
     }
 }
 
+/// What stood at a place when it was last looked at.
+type Known = (Node, Option<Stamp>);
+
+/// A name in a directory, and what stands there.
+type Item = (Box<[u8]>, Node, Option<Stamp>);
+
 struct File {
     name: Box<[u8]>,
     kind: Kind,
-    known: Option<(Node, Option<Stamp>)>,
+    known: Option<Known>,
 }
 
 struct Directory {
@@ -301,7 +311,7 @@ pub(super) fn read_ignore_file(dir: &DirHandle, name: Name<'_>) -> Option<Vec<u8
 
 /// A directory that is being put together.
 struct Gathering {
-    items: Mutex<Vec<(Box<[u8]>, Node, Option<Stamp>)>>,
+    items: Mutex<Vec<Item>>,
     /// Pieces of it that are not done.
     open: AtomicUsize,
     parent: Option<(Arc<Self>, Box<[u8]>)>,
@@ -312,7 +322,7 @@ impl Gathering {
         Self { items: Mutex::default(), open: AtomicUsize::new(1), parent }
     }
 
-    fn items(&self) -> MutexGuard<'_, Vec<(Box<[u8]>, Node, Option<Stamp>)>> {
+    fn items(&self) -> MutexGuard<'_, Vec<Item>> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

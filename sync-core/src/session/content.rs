@@ -1,10 +1,6 @@
 //! Planned operations made into messages: the content found, compressed, or made a delta.
 
-use std::{
-    collections::BTreeSet,
-    io::Read,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io::Read, sync::Arc};
 
 use sync_proto::{
     ContentId, Entry, SyncPath,
@@ -60,6 +56,7 @@ pub(super) struct Preparer {
     contents: Arc<Contents>,
     root: Arc<DirHandle>,
     encoder: Encoder,
+    compressor: Option<zstd::bulk::Compressor<'static>>,
 }
 
 /// The content of a file is not what it was when the operation was planned.
@@ -67,7 +64,7 @@ struct Changed;
 
 impl Preparer {
     pub(super) fn new(contents: Arc<Contents>, root: Arc<DirHandle>) -> Self {
-        Self { contents, root, encoder: Encoder::new() }
+        Self { contents, root, encoder: Encoder::new(), compressor: zstd::bulk::Compressor::new(COMPRESS_LEVEL).ok() }
     }
 
     /// Whether all content that these operations send is at hand in memory, so that preparing them touches no disk.
@@ -152,11 +149,13 @@ impl Preparer {
                 return blob(delta).map(Content::Delta);
             }
         }
-        if compress && new.len() >= COMPRESS_BYTES_MIN {
-            let compressed = zstd::bulk::compress(&new, COMPRESS_LEVEL).unwrap_or_default();
-            if !compressed.is_empty() && compressed.len() < new.len() {
-                return blob(compressed).map(Content::Zstd);
-            }
+        if compress
+            && new.len() >= COMPRESS_BYTES_MIN
+            && let Some(compressor) = &mut self.compressor
+            && let Ok(compressed) = compressor.compress(&new)
+            && compressed.len() < new.len()
+        {
+            return blob(compressed).map(Content::Zstd);
         }
         blob(new.to_vec()).map(Content::Raw)
     }

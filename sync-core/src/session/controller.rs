@@ -89,6 +89,8 @@ enum End {
 /// What exists only while the agent is connected.
 struct Link {
     connected: Connected,
+    /// The shortest that was seen.
+    round_trip: Duration,
     /// Prepares what is at hand in memory, right here.
     preparer: Preparer,
     /// Prepares what has to be read, on a thread each for the two streams.
@@ -238,8 +240,8 @@ impl Controller {
                 () = &mut silent => break End::Lost("nothing was heard of the agent for 15 s".to_owned()),
             }
         };
+        self.say_goodbye(link, &end, from_agent).await;
         reading.abort();
-        self.say_goodbye(link, &end).await;
         end
     }
 
@@ -251,6 +253,7 @@ impl Controller {
     ) -> std::io::Result<Link> {
         let preparer = || Preparer::new(Arc::clone(&self.contents), Arc::clone(&self.root));
         Ok(Link {
+            round_trip: connected.dialed.connection.rtt(),
             connected,
             preparer: preparer(),
             urgent: streams::preparer("synctl-urgent", preparer(), prepared.clone())?,
@@ -262,15 +265,16 @@ impl Controller {
         })
     }
 
-    async fn say_goodbye(&self, link: Link, end: &End) {
+    async fn say_goodbye(&self, link: Link, end: &End, mut from_agent: mpsc::Receiver<Result<ToController, String>>) {
         let Connected { dialed, control, bundle, .. } = link.connected;
         if matches!(end, End::Stop)
             && let Ok(goodbye) = frame(&ToAgent::Goodbye(Sentence::new("the session was stopped")))
         {
             let _ = control.send(goodbye);
             drop((control, bundle));
-            // The agent closes its side when it has heard; then all is said.
-            let _ = tokio::time::timeout(STOP_TIME_MAX, dialed.connection.closed()).await;
+            // The agent ends its side of the session when it has heard; then all is said.
+            let heard = async { while let Some(Ok(_)) = from_agent.recv().await {} };
+            let _ = tokio::time::timeout(STOP_TIME_MAX, heard).await;
         }
         dialed.connection.close(quinn::VarInt::from_u32(0), b"the session was stopped");
         let _ = tokio::time::timeout(STOP_TIME_MAX, dialed.endpoint.wait_idle()).await;
@@ -508,8 +512,10 @@ impl Controller {
 }
 
 impl Link {
-    fn is_slow(&self) -> bool {
-        self.connected.dialed.connection.rtt() >= COMPRESS_ROUND_TRIP_MIN
+    /// Whether the link is slower than compressing. By the shortest round trip seen: under load it looks longer than it is.
+    fn is_slow(&mut self) -> bool {
+        self.round_trip = self.round_trip.min(self.connected.dialed.connection.rtt());
+        self.round_trip >= COMPRESS_ROUND_TRIP_MIN
     }
 }
 
@@ -520,10 +526,7 @@ async fn sleep_until(moment: Option<tokio::time::Instant>) {
     }
 }
 
-async fn read_messages(
-    mut reader: FrameReader,
-    messages: mpsc::Sender<Result<ToController, String>>,
-) {
+async fn read_messages(mut reader: FrameReader, messages: mpsc::Sender<Result<ToController, String>>) {
     loop {
         let message = match reader.read::<ToController>(CONTROL_FRAME_BYTES_MAX).await {
             Ok(Some(message)) => Ok(message),

@@ -53,8 +53,12 @@ pub(super) async fn start(alpha: &Path, beta: &Path) -> Result<(Reached, Option<
         })
         .map_err(|error| system(&error))?;
     let address = starting.await.map_err(|_| system(&"the agent's thread ended"))??;
-    let reached =
-        Reached { host: address.ip().to_string(), port: address.port(), root, credentials: credentials(Role::Controller)? };
+    let reached = Reached {
+        host: address.ip().to_string(),
+        port: address.port(),
+        root,
+        credentials: credentials(Role::Controller)?,
+    };
     Ok((reached, Some(LocalAgent { stop: Some(stop), ended })))
 }
 
@@ -86,7 +90,6 @@ fn serve(
     });
 }
 
-
 impl LocalAgent {
     pub(super) async fn stop(mut self) {
         drop(self.stop.take());
@@ -99,7 +102,7 @@ fn real_path(path: &Path) -> PathBuf {
     let mut existing = path;
     loop {
         if let Ok(real) = existing.canonicalize() {
-            let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+            let rest = path.strip_prefix(existing).unwrap_or_else(|_| Path::new(""));
             return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
         }
         match existing.parent() {

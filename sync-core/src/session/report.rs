@@ -184,11 +184,7 @@ impl Reporter {
     }
 
     /// What a side says it can't do replaces what it said before.
-    fn side_problems<'a>(
-        &mut self,
-        side: Side,
-        problems: impl Iterator<Item = &'a sync_proto::message::Problem>,
-    ) {
+    fn side_problems<'a>(&mut self, side: Side, problems: impl Iterator<Item = &'a sync_proto::message::Problem>) {
         let mut now = BTreeSet::new();
         for problem in problems {
             now.insert(problem.path.clone());
@@ -280,7 +276,10 @@ impl Reporter {
             Report::Failed { problem, retried } => {
                 let detail = problem.detail.to_string();
                 let kind = problem.kind;
-                self.problem(Found::Failed, PathProblem { side: Side::Beta, path: problem.path, kind, detail, retried });
+                self.problem(
+                    Found::Failed,
+                    PathProblem { side: Side::Beta, path: problem.path, kind, detail, retried },
+                );
             }
             Report::Solved(path) => self.solved(Side::Beta, Found::Failed, path),
             Report::Conflict { path, alpha, beta } => self.tell(Event::Conflict(Conflict { path, alpha, beta })),

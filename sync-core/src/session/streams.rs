@@ -160,11 +160,7 @@ pub(super) fn file(
     needs
 }
 
-async fn stream_file(
-    mut send: SendStream,
-    file: FileToSend,
-    needs: crossbeam_channel::Receiver<Need>,
-) -> HowEnded {
+async fn stream_file(mut send: SendStream, file: FileToSend, needs: crossbeam_channel::Receiver<Need>) -> HowEnded {
     let _ = send.set_priority(FILE_PRIORITY);
     let progress = Arc::clone(&file.progress);
     let (frames, mut inbox) = mpsc::channel::<Vec<u8>>(FILE_FRAMES_MAX);
@@ -180,11 +176,7 @@ async fn stream_file(
 }
 
 /// Reads a file into frames, on a thread that may block. Whether it was whole.
-fn read_file(
-    file: &FileToSend,
-    needs: &crossbeam_channel::Receiver<Need>,
-    frames: &mpsc::Sender<Vec<u8>>,
-) -> bool {
+fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frames: &mpsc::Sender<Vec<u8>>) -> bool {
     let PlannedStream { path, old, entry } = &file.stream;
     let header = FileHeader {
         batch: file.id,

@@ -30,7 +30,8 @@ pub(super) enum Failure {
 impl ReceivedFile {
     /// Begins, with what an earlier transfer left and with the file that is replaced as sources of chunks.
     pub(super) fn begin(committer: &Committer, header: &FileHeader) -> Result<Self, Failure> {
-        let content = header.entry.content().ok_or_else(|| Failure::Peer("what is streamed is not a file".to_owned()))?;
+        let content =
+            header.entry.content().ok_or_else(|| Failure::Peer("what is streamed is not a file".to_owned()))?;
         let mut resources: Vec<Box<dyn ReadSeek>> = Vec::new();
         if header.recipe
             && let Some((parent, name)) = header.path.split_last()
@@ -54,9 +55,8 @@ impl ReceivedFile {
 
     /// It failed. What has arrived is kept for another time, unless it is in the way of everybody else.
     pub(super) fn give_up(self, failure: &Failure) {
-        let is_full = |error: &io::Error| {
-            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        };
+        let is_full =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let partial = self.into_partial();
         if matches!(failure, Failure::Disk(error) if is_full(error)) {
             partial.discard();

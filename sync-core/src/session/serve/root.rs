@@ -25,6 +25,9 @@ use crate::{
 
 /// How long a session that is being taken over has to let go.
 const TAKE_OVER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a newcomer waits while it is found out whether the controller that has the root is still there: one that was
+/// killed says nothing, and its connection would live on for a minute.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// A root that the agent was started with.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ struct Tenant {
     peer: String,
     /// Asks it to let go.
     evict: Arc<Notify>,
+    /// Asks it to find out whether its controller is still there, and to let go if not.
+    probe: Arc<Notify>,
 }
 
 /// A replica at work, and where it tells what it observes.
@@ -68,6 +73,7 @@ pub(super) struct Opened {
 pub(super) struct Lease {
     root: Arc<ServedRoot>,
     pub(super) evicted: Arc<Notify>,
+    pub(super) probed: Arc<Notify>,
 }
 
 /// Why a root can't be had. For the controller, as a sentence.
@@ -83,8 +89,8 @@ pub(super) enum LeaseError {
 pub(super) fn open_all(paths: Vec<PathBuf>, durable: bool) -> Result<Arc<[Arc<ServedRoot>]>, AgentError> {
     let mut roots: Vec<Arc<ServedRoot>> = Vec::with_capacity(paths.len());
     for path in paths {
-        let root = ServedRoot::open(&path, durable)
-            .map_err(|reason| AgentError::Root { root: path.clone(), reason })?;
+        let root =
+            ServedRoot::open(&path, durable).map_err(|reason| AgentError::Root { root: path.clone(), reason })?;
         let clash = roots.iter().find(|other| other.real.starts_with(&root.real) || root.real.starts_with(&other.real));
         if let Some(other) = clash {
             let reason = format!("it is the same as {} or one lies in the other", other.path.display());
@@ -101,9 +107,7 @@ impl ServedRoot {
             return Err("a root must be an absolute path".to_owned());
         }
         std::fs::create_dir_all(path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                "it is not a directory".to_owned()
-            }
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "it is not a directory".to_owned(),
             _ => format!("it can't be made: {error}"),
         })?;
         let real = path.canonicalize().map_err(|error| error.to_string())?;
@@ -133,25 +137,30 @@ impl ServedRoot {
         &self.committer
     }
 
-    /// Lends the root to a session. The same controller takes its place over from itself.
+    /// Lends the root to a session. The same controller takes its place over from itself, and anyone from a controller
+    /// that is dead.
     pub(super) async fn lease(self: &Arc<Self>, controller: ReplicaId, peer: String) -> Result<Lease, LeaseError> {
-        let deadline = tokio::time::Instant::now() + TAKE_OVER_TIME_MAX;
+        let start = tokio::time::Instant::now();
         loop {
-            let freed = self.freed.notified();
-            match &*self.tenant() {
-                Some(tenant) if tenant.controller != controller => return Err(LeaseError::InUse(tenant.peer.clone())),
-                Some(tenant) => tenant.evict.notify_one(),
-                None => {}
-            }
-            {
-                let mut tenant = self.tenant();
-                if tenant.is_none() {
-                    let evict = Arc::new(Notify::new());
-                    *tenant = Some(Tenant { controller, peer, evict: Arc::clone(&evict) });
-                    return Ok(Lease { root: Arc::clone(self), evicted: evict });
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // Registered before looking, so that a lease given back in between is not missed.
+            freed.as_mut().enable();
+            let (wait, refused) = match &mut *self.tenant() {
+                Some(tenant) if tenant.controller == controller => {
+                    tenant.evict.notify_one();
+                    (TAKE_OVER_TIME_MAX, LeaseError::NotFreed)
                 }
-            }
-            tokio::time::timeout_at(deadline, freed).await.map_err(|_| LeaseError::NotFreed)?;
+                Some(tenant) => {
+                    tenant.probe.notify_one();
+                    (PROBE_TIME_MAX, LeaseError::InUse(tenant.peer.clone()))
+                }
+                free => {
+                    let (evicted, probed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+                    *free = Some(Tenant { controller, peer, evict: Arc::clone(&evicted), probe: Arc::clone(&probed) });
+                    return Ok(Lease { root: Arc::clone(self), evicted, probed });
+                }
+            };
+            tokio::time::timeout_at(start + wait, freed).await.map_err(|_| refused)?;
         }
     }
 
@@ -198,18 +207,21 @@ impl ServedRoot {
     /// say) is another replica, and nothing to be filled unasked.
     fn check(&self) -> Result<(), String> {
         let shown = self.path.display();
-        let now = DirHandle::open_root(&self.real).and_then(|root| root.stat_self()).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                format!("the root {shown} is gone: put it back, or restart the agent to make it anew")
-            }
-            _ => format!("the root {shown} can't be opened: {error}"),
-        })?;
+        let now =
+            DirHandle::open_root(&self.real).and_then(|root| root.stat_self()).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    format!("the root {shown} is gone: put it back, or restart the agent to make it anew")
+                }
+                _ => format!("the root {shown} can't be opened: {error}"),
+            })?;
         let opened = self.committer.root().stat_self().map_err(|error| error.to_string())?;
         if (now.device, now.stamp.inode) == (opened.device, opened.stamp.inode) {
             return Ok(());
         }
-        Err(format!("what stands at {shown} is not the directory that the agent was started with: put that back, or restart \
-                     the agent to serve this one"))
+        Err(format!(
+            "what stands at {shown} is not the directory that the agent was started with: put that back, or restart \
+                     the agent to serve this one"
+        ))
     }
 
     /// Keeps the replica for the next session, unless it is of no use any more.

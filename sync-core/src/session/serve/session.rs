@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use quinn::Connection;
@@ -18,7 +19,7 @@ use sync_proto::{
         Problem, Sentence, ToAgent, ToController,
     },
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     received::{Failure, ReceivedFile},
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     engine::view::View,
-    link::FrameWriter,
+    link::{FrameWriter, silent_after},
     replica::{
         Applied, Observation, Work,
         commit::{Committer, Partial},
@@ -41,6 +42,10 @@ use crate::{
 const BULK_TAKEN_MAX: usize = 4;
 /// The number of the flush that answers [`ToAgent::Rescan`].
 const RESCANNED: u64 = u64::MAX - 1;
+
+/// How long a controller may be silent, once it was spoken to, before another may have its root.
+/// Less than a newcomer waits.
+const PROBE_SILENCE_MAX: Duration = Duration::from_millis(1500);
 
 /// What reaches a session from its streams.
 pub(super) enum Input {
@@ -118,14 +123,29 @@ pub(super) async fn run(
         files_open: 0,
     };
     // A session may be waiting to say something to a peer that does not listen any more: that ends too.
+    let speak = Notify::new();
     let result = tokio::select! {
-        result = session.work(inbox, file_news) => result,
+        result = session.work(inbox, file_news, &speak) => result,
         () = lease.evicted.notified() => Ok(()),
+        () = is_dead(&lease, connection, &speak) => Ok(()),
         _ = connection.closed() => Ok(()),
     };
     root.keep(session.opened).await;
     drop(lease);
     result
+}
+
+/// Waits until somebody else wants the root and the controller that has it gives no sign of life.
+async fn is_dead(lease: &Lease, connection: &Connection, speak: &Notify) {
+    loop {
+        lease.probed.notified().await;
+        let silent = silent_after(connection, PROBE_SILENCE_MAX);
+        // A session that waits to say something has spoken already.
+        speak.notify_one();
+        if silent.await {
+            return;
+        }
+    }
 }
 
 impl Session<'_> {
@@ -134,6 +154,7 @@ impl Session<'_> {
         &mut self,
         mut inbox: mpsc::Receiver<Input>,
         mut file_news: mpsc::Receiver<FileNews>,
+        speak: &Notify,
     ) -> Result<(), String> {
         let mailbox = Arc::clone(&self.opened.mailbox);
         let mut going_on = self.say_opened().await?;
@@ -146,6 +167,8 @@ impl Session<'_> {
                 },
                 observation = mailbox.next() => self.observation(observation).await?,
                 Some(news) = file_news.recv() => self.file_news(news).await?,
+                // Whatever is said, a live controller's end of the link acknowledges it.
+                () = speak.notified() => self.say(&ToController::Pong(0)).await?,
             };
         }
         Ok(())
@@ -434,4 +457,3 @@ impl Effect {
         }
     }
 }
-
