@@ -108,9 +108,10 @@ async fn a_served_root_that_was_removed_is_not_made_up_for() {
     // Another directory in its place is another replica: an agent that was started with it may serve it.
     fs::create_dir(lab.path("beta")).unwrap();
     running
-        .event("a refusal", |event| {
-            matches!(event, Event::Disconnected { reason, .. } if reason.contains("not the directory"))
-        })
+        .event(
+            "a refusal",
+            |event| matches!(event, Event::Disconnected { reason, .. } if reason.contains("not the directory")),
+        )
         .await;
     assert_eq!(fs::read_dir(lab.path("beta")).unwrap().count(), 0);
     // The same directory, back in its place, is served again.
