@@ -23,10 +23,19 @@
 //! What is **not** here: how content is read, encoded or sent (`session`), and what becomes of an operation on a disk
 //! (`replica`).
 
+mod action;
+mod advance;
 mod compare;
+mod copies;
+mod doubtful;
 mod flight;
+mod held;
+mod known;
+mod outcome;
 pub mod plan;
 pub mod reconcile;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::{
@@ -36,19 +45,22 @@ use std::{
 
 use sync_proto::{
     Entry, SyncPath,
-    message::{BatchId, Changes, Listing, Opened, Problem, ProblemKind},
+    message::{Changes, Listing, Opened, Problem, ReplicaId},
 };
 
+pub use self::action::{Action, Recorded, Report};
 use self::{
     compare::{Comparison, apply_change},
-    flight::{Flight, Lane},
-    plan::{Planned, PlannedStream, plan},
-    reconcile::{Limits, Reconciled, Sides, Step, reconcile, reconcile_at},
-    view::View,
+    copies::Copies,
+    doubtful::Doubtful,
+    flight::Flight,
+    held::Held,
+    known::Known,
+    view::{View, remove_near},
 };
 use crate::{
     ignore::Rules,
-    tree::{Node, Stamp, Tree},
+    tree::{Tree, diff},
 };
 
 /// What goes which way. Names and meanings are those that developers know from Mutagen.
@@ -62,28 +74,8 @@ pub enum Mode {
     OneWayReplica,
 }
 
-/// Most steps that one walk over the trees collects.
-const STEPS_MAX: usize = 8192;
 /// Most paths of one update that are planned ahead of everything else.
 const HOT_PATHS_MAX: usize = 2048;
-/// Most bytes of content in bulk batches that are unanswered.
-const BULK_BYTES_MAX: u64 = 8 << 20;
-/// Most bulk batches that are unanswered.
-const BULK_BATCHES_MAX: usize = 8;
-/// Most urgent batches that are unanswered.
-const URGENT_BATCHES_MAX: usize = 32;
-/// Most bytes of content, by the files' lengths, in a batch on the urgent lane.
-const URGENT_BYTES_MAX: u64 = 256 << 10;
-/// Most operations in a batch on the urgent lane.
-const URGENT_OPERATIONS_MAX: usize = 512;
-/// Most files that are streamed at once: these, times the stream window, must stay below the connection's window.
-const STREAMS_MAX: usize = 2;
-/// After how many mismatches in a row a path waits like one that failed.
-const MISMATCHES_MAX: u32 = 4;
-/// How long a failed path first waits. Doubles up to [`RETRY_MAX`].
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// How long a failed path waits at most.
-const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// What the peer did wrong. The session ends with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -111,97 +103,6 @@ pub struct AlphaUpdate {
     pub hot: Vec<SyncPath>,
 }
 
-/// Something to be done by whoever drives the engine.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Ask beta for these directories.
-    Request(Vec<SyncPath>),
-    /// Send a batch.
-    Send {
-        /// Its number.
-        id: BatchId,
-        /// Whether it goes ahead of all bulk, on the control stream; else in order on the bundle stream.
-        urgent: bool,
-        /// What it is to do.
-        operations: Vec<Planned>,
-    },
-    /// Stream a file.
-    Stream {
-        /// Its number.
-        id: BatchId,
-        /// Which file.
-        stream: PlannedStream,
-    },
-    /// *synced* has changed: keep it.
-    Record(Vec<(SyncPath, Option<(Node, Option<Stamp>)>)>),
-    /// Tell the user.
-    Report(Report),
-}
-
-/// Something a user may want to know.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Report {
-    /// A batch was answered; these of its operations were applied.
-    Applied {
-        /// Which.
-        id: BatchId,
-        /// What was done.
-        operations: Vec<Planned>,
-    },
-    /// An operation failed.
-    Failed {
-        /// Why.
-        problem: Problem,
-        /// Whether it is tried again by itself.
-        retried: bool,
-    },
-    /// A path that had failed has gone through, or is no longer wanted.
-    Solved(SyncPath),
-    /// A conflict came up, or looks different now.
-    Conflict {
-        /// Where.
-        path: SyncPath,
-        /// What alpha has.
-        alpha: Option<Entry>,
-        /// What beta has.
-        beta: Option<Entry>,
-    },
-    /// A conflict is gone.
-    ConflictSolved(SyncPath),
-    /// What a race had put at `path` was displaced by our write, and is kept.
-    Displaced {
-        /// Where.
-        path: SyncPath,
-        /// Where it is kept, beneath beta's root.
-        kept: SyncPath,
-    },
-    /// Everything known has been done. Said once each time.
-    InSync,
-    /// Nothing is done any more, and why.
-    Halted(String),
-    /// The reason for halting is gone.
-    Resumed,
-}
-
-/// Why nothing is planned at a path for now.
-#[derive(Debug, Clone)]
-struct Hold {
-    wait: Wait,
-    attempts: u32,
-    reported: bool,
-}
-
-/// What a held path waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    /// A moment.
-    Until(Duration),
-    /// That something changes there.
-    Change,
-    /// Nothing any more. It is still in the map for its count of attempts.
-    Over,
-}
-
 #[derive(Debug)]
 enum Link {
     Down,
@@ -215,16 +116,20 @@ pub struct Engine {
     mode: Mode,
     alpha: Option<(View, Rules)>,
     link: Link,
-    /// Beta as it is, by its own account.
-    beta: Tree,
-    /// Beta as it will be when all in flight has been done, and what is known of its problems.
-    ahead: View,
-    synced: Tree,
+    /// Which replica was last connected.
+    replica: Option<ReplicaId>,
+    known: Known,
     flight: Flight,
     hot: Vec<SyncPath>,
-    held: BTreeMap<SyncPath, Hold>,
+    held: Held,
+    /// Directories at beta that stay, because of content in them that takes no part.
+    kept: BTreeSet<SyncPath>,
+    doubtful: Doubtful,
+    /// Mismatches in a row that nothing explains.
     mismatches: BTreeMap<SyncPath, u32>,
+    /// Paths for which nothing but alpha's own bytes will do.
     whole: BTreeSet<SyncPath>,
+    copies: Copies,
     conflicts: BTreeMap<SyncPath, (Option<Entry>, Option<Entry>)>,
     halted: Option<String>,
     in_sync: bool,
@@ -238,14 +143,16 @@ impl Engine {
             mode,
             alpha: None,
             link: Link::Down,
-            beta: Tree::new(),
-            ahead: View::default(),
-            synced: Tree::new(),
+            replica: None,
+            known: Known::default(),
             flight: Flight::default(),
             hot: Vec::new(),
-            held: BTreeMap::new(),
+            held: Held::default(),
+            kept: BTreeSet::new(),
+            doubtful: Doubtful::default(),
             mismatches: BTreeMap::new(),
             whole: BTreeSet::new(),
+            copies: Copies::default(),
             conflicts: BTreeMap::new(),
             halted: None,
             in_sync: false,
@@ -260,18 +167,18 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] is due.
     pub fn timeout(&self) -> Option<Duration> {
-        self.held
-            .values()
-            .filter_map(|hold| match hold.wait {
-                Wait::Until(moment) => Some(moment),
-                Wait::Change | Wait::Over => None,
-            })
-            .min()
+        self.held.next()
     }
 
     /// Whether all that is known has been done.
     pub fn is_in_sync(&self) -> bool {
         self.in_sync
+    }
+
+    /// How many paths are to be tried again at some moment without anybody having been told of a problem: content that
+    /// changed before it could be sent.
+    pub fn unsettled(&self) -> usize {
+        self.held.silent()
     }
 
     /// Why the session is halted, if it is.
@@ -281,7 +188,7 @@ impl Engine {
 
     /// What both sides last agreed on.
     pub fn synced(&self) -> &Tree {
-        &self.synced
+        &self.known.synced
     }
 
     /// Conflicts, in order of path, with what alpha and beta have.
@@ -291,19 +198,21 @@ impl Engine {
 
     /// Operations and bytes still to be done, counted over the whole difference. O(what differs).
     pub fn outstanding(&self) -> (u64, u64) {
-        let Some((alpha, _)) = &self.alpha else { return (0, 0) };
+        let Some((alpha, rules)) = &self.alpha else { return (0, 0) };
         let mut count = (0, 0);
-        for difference in crate::tree::diff(self.beta.root(), alpha.tree.root()) {
-            match difference.new {
-                Some(Node::Directory(dir)) => {
-                    count.0 += 1 + dir.entries();
-                    count.1 += dir.bytes();
+        for difference in diff(self.known.beta.root(), alpha.tree.root()) {
+            let path = &difference.path;
+            match (difference.new, difference.old) {
+                _ if self.conflicts.contains_key(path) => {}
+                (Some(node), _) => {
+                    count.0 += node.entries();
+                    count.1 += node.bytes();
                 }
-                Some(node) => {
-                    count.0 += 1;
-                    count.1 += node.entry().content_len();
+                (None, Some(old)) => {
+                    let goes = self.mode == Mode::OneWayReplica || self.known.synced.get(path).is_some();
+                    count.0 += u64::from(goes && !rules.is_ignored(path, old.as_dir().is_some()));
                 }
-                None => count.0 += u64::from(self.synced.get(&difference.path).is_some()),
+                (None, None) => {}
             }
         }
         count
@@ -311,21 +220,19 @@ impl Engine {
 
     /// Alpha was scanned, or changed.
     pub fn handle_alpha(&mut self, update: AlphaUpdate) {
-        if let Some((before, _)) = &self.alpha {
-            let changed: Vec<SyncPath> = self
-                .held
-                .keys()
-                .filter(|path| before.tree.get(path) != update.view.tree.get(path) || update.hot.contains(path))
-                .cloned()
-                .collect();
-            for path in changed {
-                self.release(&path);
+        let AlphaUpdate { view, rules, hot } = update;
+        match &self.alpha {
+            _ if self.held.is_empty() => {}
+            Some((before, _)) => {
+                diff(before.tree.root(), view.tree.root()).for_each(|difference| self.held.release(&difference.path));
+                hot.iter().for_each(|path| self.held.release(path));
             }
+            None => self.held.release_all(),
         }
-        if self.hot.len() + update.hot.len() <= HOT_PATHS_MAX {
-            self.hot.extend(update.hot);
+        if self.hot.len() + hot.len() <= HOT_PATHS_MAX {
+            self.hot.extend(hot);
         }
-        self.alpha = Some((update.view, update.rules));
+        self.alpha = Some((view, rules));
         self.advance();
     }
 
@@ -338,22 +245,26 @@ impl Engine {
     /// Beta is there. `synced` is what both agreed on before, empty where this replica is not known.
     pub fn handle_opened(&mut self, opened: &Opened, synced: Tree) {
         self.disconnect();
-        self.synced = synced;
-        self.ahead.complete = opened.complete;
-        self.ahead.problems = by_path(opened.problems.named.iter());
-        let alpha = self.alpha.as_ref().map(|(view, _)| &view.tree).cloned().unwrap_or_default();
-        self.link = Link::Comparing(Comparison::new(opened.tree, &alpha, &self.synced));
+        if self.replica.replace(opened.replica) != Some(opened.replica) {
+            // What was sent went to another one.
+            self.doubtful.clear();
+        }
+        self.known = Known::new(synced);
+        self.known.ahead.complete = opened.complete;
+        self.known.ahead.problems = by_path(opened.problems.named.iter());
+        let alpha = self.alpha_tree().cloned().unwrap_or_default();
+        self.link = Link::Comparing(Comparison::new(opened.tree, &alpha, &self.known.synced));
         self.compare();
         self.advance();
     }
 
     /// Beta answered a request.
     pub fn handle_listing(&mut self, listing: Listing) -> Result<(), PeerFault> {
-        let alpha = self.alpha.as_ref().map(|(view, _)| &view.tree).cloned().unwrap_or_default();
+        let alpha = self.alpha_tree().cloned().unwrap_or_default();
         let Link::Comparing(comparison) = &mut self.link else {
             return Err(PeerFault::Unasked("a listing"));
         };
-        comparison.listing(listing, &alpha, &self.synced)?;
+        comparison.listing(listing, &alpha, &self.known.synced)?;
         self.compare();
         self.advance();
         Ok(())
@@ -365,30 +276,35 @@ impl Engine {
             self.actions.push_back(Action::Request(request));
         }
         if let Some(tree) = comparison.finished() {
-            self.beta = tree;
-            self.ahead.tree = self.beta.clone();
+            self.known.beta = tree;
+            self.known.foresee(&self.flight);
             self.link = Link::Up;
         }
     }
 
-    /// Beta changed by other hands.
+    /// Beta changed by other hands. What is said before the outcomes of a batch was so before the batch, or without it.
     pub fn handle_changes(&mut self, changes: Changes) {
-        self.ahead.complete = changes.complete;
-        self.ahead.problems = by_path(changes.problems.named.iter());
+        self.known.ahead.complete = changes.complete;
+        self.known.ahead.problems = by_path(changes.problems.named.iter());
+        let mut unforeseen = false;
         for change in changes.changes.into_vec() {
             match &mut self.link {
                 Link::Down => return,
                 Link::Comparing(comparison) => comparison.change(change),
                 Link::Up => {
-                    let path = change.path.clone();
-                    apply_change(&mut self.beta, change);
-                    self.release(&path);
-                    // What is in flight there will meet the change, and its outcome tell.
-                    if !self.flight.touches(&path) {
-                        self.fall_back(&path);
+                    self.held.release(&change.path);
+                    remove_near(&mut self.kept, &change.path);
+                    if self.flight.batch_touches(&change.path) {
+                        unforeseen = true;
+                    } else {
+                        apply_change(&mut self.known.ahead.tree, change.clone());
                     }
+                    apply_change(&mut self.known.beta, change);
                 }
             }
+        }
+        if unforeseen {
+            self.known.foresee(&self.flight);
         }
         self.advance();
     }
@@ -400,23 +316,22 @@ impl Engine {
 
     /// Some time has passed.
     pub fn handle_timeout(&mut self, now: Duration) {
-        let mut due = false;
-        for hold in self.held.values_mut() {
-            if matches!(hold.wait, Wait::Until(moment) if moment <= now) {
-                hold.wait = Wait::Over;
-                due = true;
-            }
-        }
-        if due {
+        if self.held.expire(now) {
             self.advance();
         }
     }
 
     fn disconnect(&mut self) {
         self.link = Link::Down;
-        self.flight = Flight::continuing(&self.flight);
-        self.held.clear();
+        let doubtful = &mut self.doubtful;
+        self.flight.abandon().for_each(|operation| doubtful.note(operation));
+        // What was to be sent on the link that is gone must not go out on the next one.
+        self.actions.retain(|action| matches!(action, Action::Record(_) | Action::Report(_)));
+        self.held.release_all();
+        self.kept.clear();
         self.mismatches.clear();
+        self.whole.clear();
+        self.copies.clear();
         self.in_sync = false;
     }
 
@@ -428,246 +343,11 @@ impl Engine {
         self.in_sync = false;
     }
 
-    /// Plans and sends as much as may be sent now.
-    fn advance(&mut self) {
-        if !matches!(self.link, Link::Up) || self.alpha.is_none() || !self.may_go_on() {
-            return;
-        }
-        let idle_before = self.in_sync;
-        self.advance_hot();
-        let settled = self.advance_all();
-        let idle = settled && self.flight.is_empty();
-        if idle {
-            self.share();
-            self.mismatches.clear();
-            if !idle_before {
-                self.actions.push_back(Action::Report(Report::InSync));
-            }
-        }
-        self.in_sync = idle;
-    }
-
-    /// Whether alpha's state is one that may be brought over. An emptied root is taken for an accident.
-    fn may_go_on(&mut self) -> bool {
-        let Some((alpha, _)) = &self.alpha else { return false };
-        let files = self.synced.entries();
-        if alpha.tree.entries() == 0 && files > 0 && self.ahead.tree.entries() > 0 {
-            self.halt(format!(
-                "the source is empty, but {files} entries of it were in sync before: nothing is deleted. Put them back, or \
-                 delete them at the destination too"
-            ));
-            return false;
-        }
-        if self.halted.take().is_some() {
-            self.actions.push_back(Action::Report(Report::Resumed));
-        }
-        true
-    }
-
-    /// Plans what somebody just saved, ahead of all else.
-    fn advance_hot(&mut self) {
-        let hot = std::mem::take(&mut self.hot);
-        if hot.is_empty() || self.flight.urgent() >= URGENT_BATCHES_MAX {
-            return;
-        }
-        let mut all = Reconciled::default();
-        for path in &hot {
-            let found = self.walk(|sides, mode, limits| reconcile_at(sides, mode, limits, path));
-            self.note_conflicts(path, &found);
-            all.steps.extend(found.steps);
-            all.agreed.extend(found.agreed);
-        }
-        self.agree(all.agreed);
-        // Two hot paths of which one lies beneath the other find the same step twice.
-        all.steps.sort_by(|left, right| left.path().cmp(right.path()));
-        all.steps.dedup_by(|later, earlier| later.path().starts_with(earlier.path()));
-        self.dispatch(all.steps, false);
-    }
-
-    /// Plans everything else, as far as the windows allow. Whether nothing is left to plan.
-    fn advance_all(&mut self) -> bool {
-        while self.flight.bulk_bytes() < BULK_BYTES_MAX && self.flight.bulk() < BULK_BATCHES_MAX {
-            let found = self.walk(reconcile);
-            if !found.truncated {
-                self.note_conflicts(&SyncPath::root(), &found);
-            }
-            let agreed = !found.agreed.is_empty();
-            self.agree(found.agreed);
-            if found.steps.is_empty() {
-                // Agreement can be all that a truncated walk found; then there is more.
-                if found.truncated && agreed {
-                    continue;
-                }
-                return true;
-            }
-            if !self.dispatch(found.steps, found.truncated) {
-                return false;
-            }
-        }
-        false
-    }
-
-    fn walk(&self, walk: impl FnOnce(Sides<'_>, Mode, &Limits<'_>) -> Reconciled) -> Reconciled {
-        let Some((alpha, rules)) = &self.alpha else { return Reconciled::default() };
-        let sides = Sides { alpha, beta: &self.ahead, synced: &self.synced, scope: rules };
-        let held = |path: &SyncPath| {
-            self.flight.streams(path) || self.held.get(path).is_some_and(|hold| hold.wait != Wait::Over)
-        };
-        let held_beneath = |path: &SyncPath| self.flight.streams_beneath(path);
-        walk(sides, self.mode, &Limits { steps_max: STEPS_MAX, held: &held, held_beneath: &held_beneath })
-    }
-
-    /// Turns steps into batches and streams, and sends them. Whether anything was sent.
-    fn dispatch(&mut self, steps: Vec<Step>, truncated: bool) -> bool {
-        if steps.is_empty() {
-            return false;
-        }
-        let plan = plan(steps, truncated, &self.ahead.tree, &|path| self.whole.contains(path));
-        let mut sent = false;
-        if !plan.operations.is_empty() {
-            let small = plan.content_bytes <= URGENT_BYTES_MAX && plan.operations.len() <= URGENT_OPERATIONS_MAX;
-            let free = plan.operations.iter().flat_map(Planned::touches).all(|path| !self.flight.bulk_touches(path));
-            let urgent = small && free && !plan.truncated && self.flight.urgent() < URGENT_BATCHES_MAX;
-            for operation in &plan.operations {
-                operation.apply_to(&mut self.ahead.tree);
-            }
-            let lane = if urgent { Lane::Urgent } else { Lane::Bulk };
-            let id = self.flight.begin(lane, plan.operations.clone(), plan.content_bytes);
-            self.actions.push_back(Action::Send { id, urgent, operations: plan.operations });
-            sent = true;
-        }
-        for stream in plan.streams {
-            // The directory must be there before the file is; it is found again when it is.
-            let ready = stream.path.parent().is_some_and(|parent| self.beta.dir(&parent).is_some());
-            if ready && self.flight.stream_count() < STREAMS_MAX && !self.flight.touches(&stream.path) {
-                let id = self.flight.begin_stream(&stream);
-                self.actions.push_back(Action::Stream { id, stream });
-                sent = true;
-            }
-        }
-        sent
-    }
-
-    /// *synced* takes over what both sides have.
-    fn agree(&mut self, agreed: Vec<(SyncPath, Option<Node>)>) {
-        let mut record = Vec::with_capacity(agreed.len());
-        for (path, node) in agreed {
-            match node {
-                None => {
-                    if self.synced.remove(&path).is_none() {
-                        continue;
-                    }
-                    record.push((path, None));
-                }
-                Some(node) => record.extend(self.take_over(path, node)),
-            }
-        }
-        if !record.is_empty() {
-            self.actions.push_back(Action::Record(record));
-        }
-    }
-
-    /// Puts `node` into *synced*, with alpha's stamp where alpha has the same.
-    fn take_over(&mut self, path: SyncPath, node: Node) -> Option<(SyncPath, Option<(Node, Option<Stamp>)>)> {
-        let alpha = self.alpha.as_ref().map(|(view, _)| &view.tree);
-        let same = alpha.and_then(|alpha| alpha.get(&path).filter(|there| **there == node).map(|there| (alpha, there)));
-        let (node, stamp) = match same {
-            // Alpha's own subtree, for its stamps and to share its memory.
-            Some((alpha, there)) => (there.clone(), alpha.stamp(&path)),
-            None => (node, None),
-        };
-        self.synced.insert(&path, node.clone(), stamp).ok()?;
-        Some((path, Some((node, stamp))))
-    }
-
-    /// Equal trees share their memory.
-    fn share(&mut self) {
-        let Some((alpha, _)) = &self.alpha else { return };
-        let hash = alpha.tree.hash();
-        if self.ahead.tree.hash() == hash {
-            self.ahead.tree = alpha.tree.clone();
-        }
-        self.beta = self.ahead.tree.clone();
-        if self.synced.hash() == hash {
-            self.synced = alpha.tree.clone();
-        }
-    }
-
-    /// Beta as it will be is, at `path`, beta as it is.
-    fn fall_back(&mut self, path: &SyncPath) {
-        match self.beta.get(path) {
-            Some(node) => {
-                // Without the directory above, that one falls back too, by its own outcome.
-                let _ = self.ahead.tree.insert(path, node.clone(), None);
-            }
-            None => {
-                self.ahead.tree.remove(path);
-            }
-        }
-    }
-
-    fn release(&mut self, path: &SyncPath) {
-        let near: Vec<SyncPath> =
-            self.held.keys().filter(|held| held.starts_with(path) || path.starts_with(held)).cloned().collect();
-        for held in near {
-            if self.held.remove(&held).is_some_and(|hold| hold.reported) {
-                self.actions.push_back(Action::Report(Report::Solved(held)));
-            }
-        }
-    }
-
-    /// The conflicts found by a walk at and beneath `path` are all there are.
-    fn note_conflicts(&mut self, path: &SyncPath, found: &Reconciled) {
-        if self.conflicts.is_empty() && found.conflicts.is_empty() {
-            return;
-        }
-        let now: BTreeMap<_, _> =
-            found.conflicts.iter().map(|(path, alpha, beta)| (path.clone(), (alpha.clone(), beta.clone()))).collect();
-        let gone: Vec<SyncPath> = self
-            .conflicts
-            .range(path..)
-            .map(|(known, _)| known)
-            .take_while(|known| known.starts_with(path))
-            .filter(|known| !now.contains_key(*known))
-            .cloned()
-            .collect();
-        for path in gone {
-            self.conflicts.remove(&path);
-            self.actions.push_back(Action::Report(Report::ConflictSolved(path)));
-        }
-        for (path, (alpha, beta)) in now {
-            if self.conflicts.get(&path) != Some(&(alpha.clone(), beta.clone())) {
-                self.conflicts.insert(path.clone(), (alpha.clone(), beta.clone()));
-                self.actions.push_back(Action::Report(Report::Conflict { path, alpha, beta }));
-            }
-        }
-    }
-}
-
-impl Step {
-    fn path(&self) -> &SyncPath {
-        match self {
-            Self::Create { path, .. } | Self::Replace { path, .. } | Self::Remove { path, .. } => path,
-        }
+    fn alpha_tree(&self) -> Option<&Tree> {
+        self.alpha.as_ref().map(|(view, _)| &view.tree)
     }
 }
 
 fn by_path<'a>(problems: impl Iterator<Item = &'a Problem>) -> BTreeMap<SyncPath, Problem> {
     problems.map(|problem| (problem.path.clone(), problem.clone())).collect()
-}
-
-/// Whether an obstacle may go away without anything changing at the path.
-fn is_passing(kind: ProblemKind) -> bool {
-    match kind {
-        ProblemKind::NoSpace
-        | ProblemKind::ReadOnly
-        | ProblemKind::Exhausted
-        | ProblemKind::Denied
-        | ProblemKind::Io => true,
-        ProblemKind::UnsupportedKind
-        | ProblemKind::BadName
-        | ProblemKind::NameCollision
-        | ProblemKind::BadTarget
-        | ProblemKind::TooLarge => false,
-    }
 }

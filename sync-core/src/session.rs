@@ -150,7 +150,7 @@ pub struct Session {
     local: Option<local::LocalAgent>,
 }
 
-/// The events of a session, in order.
+/// The events of a session, in order. To be read, or dropped: what is not read waits in memory.
 #[derive(Debug)]
 pub struct Events {
     receiver: mpsc::UnboundedReceiver<Event>,
@@ -221,13 +221,18 @@ impl Session {
         let mut memory = Memory::new(state_dir, &alpha, events.clone());
         let mailbox = Arc::new(Mailbox::default());
         let contents = Arc::new(Contents::new(CONTENTS_BYTES_MAX));
-        let replica_options =
-            ReplicaOptions { rules, contents: Some(Arc::clone(&contents)), hint: memory.hint(), committer: None };
-        let unreadable = |source| StartError::Source { path: alpha.clone(), source };
-        let sink = Arc::clone(&mailbox);
-        let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
-        let replica =
-            Replica::start(&alpha, replica_options, move |observation| sink.put(observation)).map_err(unreadable)?;
+        let (sink, keep) = (Arc::clone(&mailbox), Arc::clone(&contents));
+        let observe = move || {
+            let options = ReplicaOptions { rules, contents: Some(keep), hint: memory.hint(), committer: None };
+            let unreadable = |source| StartError::Source { path: alpha.clone(), source };
+            let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
+            let replica =
+                Replica::start(&alpha, options, move |observation| sink.put(observation)).map_err(unreadable)?;
+            Ok::<_, StartError>((memory, root, replica))
+        };
+        // What is known of the past may be long to read.
+        let (memory, root, replica) =
+            tokio::task::spawn_blocking(observe).await.map_err(|error| StartError::System(error.to_string()))??;
         let controller = Controller {
             engine: Engine::new(mode),
             replica,
@@ -242,6 +247,7 @@ impl Session {
             started: shared.started,
             flushes: std::collections::BTreeMap::new(),
             next_flush: 0,
+            alpha_lost: None,
         };
         let task = tokio::spawn(controller.run());
         Ok((Self { requests, shared, task, local }, Events { receiver }))

@@ -1,21 +1,29 @@
-//! What has been sent and not been answered, and what the answers come to.
+//! What has been sent and not been answered.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::BTreeMap;
 
-use sync_proto::{
-    SyncPath,
-    message::{BatchId, Outcome, Outcomes, Problem, ProblemKind, Sentence},
-};
+use sync_proto::{SyncPath, message::BatchId};
 
 use super::{
-    Action, Engine, Hold, MISMATCHES_MAX, PeerFault, RETRY_FIRST, RETRY_MAX, Report, Wait, is_passing,
     plan::{Planned, PlannedStream, Source},
     view::{has_ancestor_in, has_any_beneath},
 };
-use crate::tree::{Dir, Node, Stamp};
+
+/// Most bytes of content in bulk batches that are unanswered.
+const BULK_BYTES_MAX: u64 = 8 << 20;
+/// Most bulk batches that are unanswered.
+const BULK_BATCHES_MAX: usize = 8;
+/// Most urgent batches that are unanswered.
+const URGENT_BATCHES_MAX: usize = 32;
+/// Most files that are streamed at once: these, times the stream window, must stay below the connection's window.
+const STREAMS_MAX: usize = 2;
+/// Most streams that were given up here and may still be answered.
+const WITHDRAWN_MAX: usize = 64;
+
+const _: () = assert!(
+    BULK_BATCHES_MAX + URGENT_BATCHES_MAX + STREAMS_MAX <= sync_proto::limits::BATCHES_IN_FLIGHT_MAX,
+    "the agent ends a session that has more in flight",
+);
 
 /// How a batch travels. Operations of one lane are done in the order in which they were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +34,10 @@ pub(super) enum Lane {
 }
 
 #[derive(Debug)]
-struct Sent {
-    lane: Lane,
-    operations: Vec<Planned>,
-    content_bytes: u64,
+pub(super) struct Sent {
+    pub(super) lane: Lane,
+    pub(super) operations: Vec<Planned>,
+    pub(super) content_bytes: u64,
 }
 
 /// Batches and streams without an answer yet.
@@ -37,40 +45,29 @@ struct Sent {
 pub(super) struct Flight {
     sent: BTreeMap<BatchId, Sent>,
     next: u64,
-    /// How many operations of any lane touch a path.
-    touched: BTreeMap<SyncPath, u32>,
-    /// How many operations of the bulk lane touch a path.
+    /// How many operations of the lane touch a path.
+    urgent_touched: BTreeMap<SyncPath, u32>,
     bulk_touched: BTreeMap<SyncPath, u32>,
     streamed: BTreeMap<SyncPath, BatchId>,
+    /// Streams that were given up while the other side may have answered them already.
+    withdrawn: BTreeMap<BatchId, Planned>,
     urgent: usize,
     bulk: usize,
     bulk_bytes: u64,
 }
 
 impl Flight {
-    /// Nothing in flight, with numbers that go on from `before`, so that none is used twice.
-    pub(super) fn continuing(before: &Self) -> Self {
-        Self { next: before.next, ..Self::default() }
+    /// Nothing in flight any more, with numbers that go on, so that none is used twice. What was.
+    pub(super) fn abandon(&mut self) -> impl Iterator<Item = Planned> {
+        let next = self.next;
+        let before = std::mem::replace(self, Self { next, ..Self::default() });
+        before.sent.into_values().flat_map(|sent| sent.operations).chain(before.withdrawn.into_values())
     }
 
     pub(super) fn begin(&mut self, lane: Lane, operations: Vec<Planned>, content_bytes: u64) -> BatchId {
         let id = BatchId(self.next);
         self.next += 1;
-        for path in operations.iter().flat_map(Planned::touches) {
-            *self.touched.entry(path.clone()).or_default() += 1;
-            if lane == Lane::Bulk {
-                *self.bulk_touched.entry(path.clone()).or_default() += 1;
-            }
-        }
-        match lane {
-            Lane::Urgent => self.urgent += 1,
-            Lane::Bulk => {
-                self.bulk += 1;
-                self.bulk_bytes += content_bytes;
-            }
-            Lane::Stream => {}
-        }
-        self.sent.insert(id, Sent { lane, operations, content_bytes });
+        self.put(id, Sent { lane, operations, content_bytes });
         id
     }
 
@@ -81,53 +78,109 @@ impl Flight {
             entry: stream.entry.clone(),
             source: Source::Alpha,
         };
-        let id = self.begin(Lane::Stream, vec![put], stream.entry.content_len());
-        self.streamed.insert(stream.path.clone(), id);
-        id
+        self.begin(Lane::Stream, vec![put], stream.entry.content_len())
     }
 
-    fn end(&mut self, id: BatchId) -> Option<(Lane, Vec<Planned>)> {
-        let sent = self.sent.remove(&id)?;
-        for path in sent.operations.iter().flat_map(Planned::touches) {
-            release(&mut self.touched, path);
-            if sent.lane == Lane::Bulk {
-                release(&mut self.bulk_touched, path);
-            }
-        }
+    /// Puts what is left of a batch back, under its number.
+    pub(super) fn resume(&mut self, id: BatchId, sent: Sent) {
+        self.put(id, sent);
+    }
+
+    fn put(&mut self, id: BatchId, sent: Sent) {
+        let paths = sent.operations.iter().flat_map(Planned::touches);
         match sent.lane {
-            Lane::Urgent => self.urgent -= 1,
+            Lane::Urgent => {
+                paths.for_each(|path| *self.urgent_touched.entry(path.clone()).or_default() += 1);
+                self.urgent += 1;
+            }
             Lane::Bulk => {
+                paths.for_each(|path| *self.bulk_touched.entry(path.clone()).or_default() += 1);
+                self.bulk += 1;
+                self.bulk_bytes += sent.content_bytes;
+            }
+            Lane::Stream => paths.for_each(|path| {
+                self.streamed.insert(path.clone(), id);
+            }),
+        }
+        self.sent.insert(id, sent);
+    }
+
+    /// Takes out what was sent under this number.
+    pub(super) fn end(&mut self, id: BatchId) -> Option<Sent> {
+        let sent = self.sent.remove(&id)?;
+        let paths = sent.operations.iter().flat_map(Planned::touches);
+        match sent.lane {
+            Lane::Urgent => {
+                paths.for_each(|path| release(&mut self.urgent_touched, path));
+                self.urgent -= 1;
+            }
+            Lane::Bulk => {
+                paths.for_each(|path| release(&mut self.bulk_touched, path));
                 self.bulk -= 1;
                 self.bulk_bytes -= sent.content_bytes;
             }
-            Lane::Stream => self.streamed.retain(|_, stream| *stream != id),
+            Lane::Stream => paths.for_each(|path| {
+                self.streamed.remove(path);
+            }),
         }
-        Some((sent.lane, sent.operations))
+        Some(sent)
+    }
+
+    /// A stream was given up, and ended here; the other side may have answered it before it heard of that.
+    pub(super) fn withdraw(&mut self, id: BatchId, operation: Planned) {
+        self.withdrawn.insert(id, operation);
+        if self.withdrawn.len() > WITHDRAWN_MAX {
+            self.withdrawn.pop_first();
+        }
+    }
+
+    /// The operation of a stream that was given up.
+    pub(super) fn end_withdrawn(&mut self, id: BatchId) -> Option<Planned> {
+        self.withdrawn.remove(&id)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.sent.is_empty()
     }
 
-    pub(super) fn urgent(&self) -> usize {
-        self.urgent
+    /// The operations of batches in flight, in the order in which they were sent.
+    pub(super) fn batched(&self) -> impl Iterator<Item = &Planned> {
+        self.sent.values().filter(|sent| sent.lane != Lane::Stream).flat_map(|sent| &sent.operations)
     }
 
-    pub(super) fn bulk(&self) -> usize {
-        self.bulk
+    /// Whether anything is on the urgent lane.
+    pub(super) fn has_urgent(&self) -> bool {
+        self.urgent > 0
     }
 
-    pub(super) fn bulk_bytes(&self) -> u64 {
-        self.bulk_bytes
+    /// Whether another batch may go on the urgent lane.
+    pub(super) fn urgent_is_open(&self) -> bool {
+        self.urgent < URGENT_BATCHES_MAX
     }
 
-    pub(super) fn stream_count(&self) -> usize {
-        self.streamed.len()
+    /// Whether another batch may go on the bulk lane.
+    pub(super) fn bulk_is_open(&self) -> bool {
+        self.bulk < BULK_BATCHES_MAX && self.bulk_bytes < BULK_BYTES_MAX
+    }
+
+    /// Whether another file may be streamed.
+    pub(super) fn streams_are_open(&self) -> bool {
+        self.streamed.len() < STREAMS_MAX
     }
 
     /// Whether anything in flight touches `path`, a directory above it, or something beneath.
     pub(super) fn touches(&self, path: &SyncPath) -> bool {
-        is_near(&self.touched, path)
+        self.batch_touches(path) || is_near(&self.streamed, path)
+    }
+
+    /// The same for batches.
+    pub(super) fn batch_touches(&self, path: &SyncPath) -> bool {
+        self.urgent_touches(path) || self.bulk_touches(path)
+    }
+
+    /// The same for the urgent lane.
+    pub(super) fn urgent_touches(&self, path: &SyncPath) -> bool {
+        is_near(&self.urgent_touched, path)
     }
 
     /// The same for the bulk lane.
@@ -146,7 +199,7 @@ impl Flight {
     }
 }
 
-fn is_near(map: &BTreeMap<SyncPath, u32>, path: &SyncPath) -> bool {
+fn is_near<V>(map: &BTreeMap<SyncPath, V>, path: &SyncPath) -> bool {
     !map.is_empty() && (has_any_beneath(map, path) || has_ancestor_in(map, path))
 }
 
@@ -156,179 +209,5 @@ fn release(map: &mut BTreeMap<SyncPath, u32>, path: &SyncPath) {
         if *count == 0 {
             map.remove(path);
         }
-    }
-}
-
-impl Engine {
-    /// Beta answered a batch.
-    pub fn handle_outcomes(&mut self, outcomes: Outcomes, now: Duration) -> Result<(), PeerFault> {
-        let (lane, operations) = self.flight.end(outcomes.batch).ok_or(PeerFault::Unasked("outcomes"))?;
-        if operations.len() != outcomes.outcomes.len() {
-            return Err(PeerFault::Malformed("the number of outcomes"));
-        }
-        let mut applied = Vec::with_capacity(operations.len());
-        let mut record = Vec::new();
-        for (operation, outcome) in operations.into_iter().zip(outcomes.outcomes.into_vec()) {
-            if let Some(operation) = self.outcome(lane, operation, outcome, &mut record, now) {
-                applied.push(operation);
-            }
-        }
-        if !record.is_empty() {
-            self.actions.push_back(Action::Record(record));
-        }
-        self.actions.push_back(Action::Report(Report::Applied { id: outcomes.batch, operations: applied }));
-        self.settle();
-        Ok(())
-    }
-
-    /// Operations of a batch could not be sent, because alpha had changed meanwhile: those at these places in it. The
-    /// rest went out, in order, and will be answered as a batch of their own.
-    pub fn handle_unsent(&mut self, id: BatchId, places: &BTreeSet<usize>, now: Duration) {
-        let Some(sent) = self.flight.sent.get(&id) else { return };
-        let content_bytes = sent.content_bytes;
-        let Some((lane, operations)) = self.flight.end(id) else { return };
-        let mut kept = Vec::with_capacity(operations.len());
-        for (place, operation) in operations.into_iter().enumerate() {
-            if places.contains(&place) {
-                // Until alpha has been looked at again, what is known of it is known to be old.
-                self.hold(operation.path(), None, Some(now));
-                self.fall_back(operation.path());
-            } else {
-                kept.push(operation);
-            }
-        }
-        if !kept.is_empty() {
-            self.flight.resume(id, lane, kept, content_bytes);
-        }
-        self.settle();
-    }
-
-    /// Once nothing is in flight, what will be is what is.
-    fn settle(&mut self) {
-        if self.flight.is_empty() {
-            self.ahead.tree = self.beta.clone();
-        }
-        self.advance();
-    }
-
-    /// Takes one outcome. The operation comes back where it was applied.
-    fn outcome(
-        &mut self,
-        lane: Lane,
-        operation: Planned,
-        outcome: Outcome,
-        record: &mut Vec<(SyncPath, Option<(Node, Option<Stamp>)>)>,
-        now: Duration,
-    ) -> Option<Planned> {
-        let path = operation.path().clone();
-        match outcome {
-            Outcome::Applied => {
-                self.applied(lane, &operation, record);
-                return Some(operation);
-            }
-            Outcome::Displaced(kept) => {
-                self.applied(lane, &operation, record);
-                self.actions.push_back(Action::Report(Report::Displaced { path, kept }));
-                return Some(operation);
-            }
-            Outcome::Kept => {
-                // What was ours is gone; what is left is beta's own, and stays until it changes.
-                if self.synced.remove(&path).is_some() {
-                    record.push((path.clone(), None));
-                }
-                self.hold(&path, None, None);
-            }
-            Outcome::Mismatch => {
-                let count = self.mismatches.entry(path.clone()).or_default();
-                *count += 1;
-                if *count >= MISMATCHES_MAX {
-                    let detail = Sentence::new("it keeps changing at the destination while it is written");
-                    let problem = Problem { path: path.clone(), kind: ProblemKind::Io, detail };
-                    self.hold(&path, Some(problem), Some(now));
-                }
-            }
-            Outcome::BaseMissing => {
-                if !self.whole.insert(path.clone()) {
-                    let detail = Sentence::new("the destination could not verify the content that was sent");
-                    let problem = Problem { path: path.clone(), kind: ProblemKind::Io, detail };
-                    self.hold(&path, Some(problem), Some(now));
-                }
-            }
-            Outcome::Failed(mut problem) => {
-                // Whatever path the peer names, it is this operation that failed.
-                problem.path = path.clone();
-                let retry = is_passing(problem.kind).then_some(now);
-                self.hold(&path, Some(problem), retry);
-            }
-        }
-        if let Planned::Move { from, .. } = &operation {
-            self.fall_back(from);
-            // A second try sends content: the subtree may not be what it was taken for.
-            self.whole.insert(path.clone());
-        }
-        self.fall_back(&path);
-        None
-    }
-
-    fn applied(
-        &mut self,
-        lane: Lane,
-        operation: &Planned,
-        record: &mut Vec<(SyncPath, Option<(Node, Option<Stamp>)>)>,
-    ) {
-        let path = operation.path();
-        operation.apply_to(&mut self.beta);
-        if lane == Lane::Stream {
-            // Batches went into what will be when they were sent; a stream does now.
-            operation.apply_to(&mut self.ahead.tree);
-        }
-        self.whole.remove(path);
-        self.mismatches.remove(path);
-        if self.held.remove(path).is_some_and(|hold| hold.reported) {
-            self.actions.push_back(Action::Report(Report::Solved(path.clone())));
-        }
-        match operation {
-            Planned::MakeDirectory { path } => {
-                record.extend(self.take_over(path.clone(), Node::Directory(Dir::new())));
-            }
-            Planned::Put { path, entry, .. } => {
-                record.extend(self.take_over(path.clone(), Node::from_entry(entry.clone())));
-            }
-            Planned::Remove { path, .. } => {
-                if self.synced.remove(path).is_some() {
-                    record.push((path.clone(), None));
-                }
-            }
-            Planned::Move { from, to, node } => {
-                if self.synced.remove(from).is_some() {
-                    record.push((from.clone(), None));
-                }
-                record.extend(self.take_over(to.clone(), node.clone()));
-            }
-        }
-    }
-
-    /// Leaves `path` alone: until `retry` plus a time that grows, or, without one, until something changes there.
-    fn hold(&mut self, path: &SyncPath, problem: Option<Problem>, retry: Option<Duration>) {
-        let attempts = self.held.get(path).map_or(0, |hold| hold.attempts);
-        let wait = RETRY_FIRST.saturating_mul(1 << attempts.min(5)).min(RETRY_MAX);
-        let reported = problem.is_some();
-        let wait = retry.map_or(Wait::Change, |now| Wait::Until(now + wait));
-        let hold = Hold { wait, attempts: attempts + 1, reported };
-        self.held.insert(path.clone(), hold);
-        if let Some(problem) = problem
-            && attempts == 0
-        {
-            self.actions.push_back(Action::Report(Report::Failed { problem, retried: retry.is_some() }));
-        }
-    }
-}
-
-impl Flight {
-    /// Puts what is left of a batch back, under its number.
-    fn resume(&mut self, id: BatchId, lane: Lane, operations: Vec<Planned>, content_bytes: u64) {
-        let next = std::mem::replace(&mut self.next, id.0);
-        self.begin(lane, operations, content_bytes);
-        self.next = next;
     }
 }

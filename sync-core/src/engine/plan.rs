@@ -4,16 +4,18 @@ use std::collections::HashMap;
 
 use sync_proto::{ContentId, Entry, SyncPath, TreeHash, limits::BATCH_OPERATIONS_MAX, message::Expected};
 
+pub use super::copies::Copies;
 use super::reconcile::Step;
-use crate::tree::{Dir, Node, Tree, walk};
+use crate::tree::{Dir, Node, Tree};
 
 /// Files longer than this, in bytes, have a stream of their own; shorter ones travel inside a batch.
 pub const INLINE_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most bytes of content in one batch, by the files' lengths. One file may go over it by its own length.
 pub const BATCH_CONTENT_BYTES_MAX: u64 = 2 << 20;
-/// A search for content elsewhere at beta costs a look at every entry; it is done where at least this many bytes to be
-/// sent stand against each entry looked at.
-const SEARCH_BYTES_PER_ENTRY: u64 = 64;
+/// Most bytes of names and targets in one batch. With the content they stay well below a frame of the bundle stream.
+pub const BATCH_TEXT_BYTES_MAX: u64 = 3 << 20;
+/// What an operation takes on the wire beside its paths, targets and content, at most.
+const OPERATION_BYTES: u64 = 160;
 
 /// One operation as the engine plans it. Where its content comes from is said, not the content itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +87,10 @@ pub struct Plan {
     pub operations: Vec<Planned>,
     /// Bytes of content that the batch carries, by the files' lengths.
     pub content_bytes: u64,
+    /// Bytes of names, targets and all else but content.
+    pub text_bytes: u64,
+    /// Beta as it will be when the operations have been done.
+    pub after: Tree,
     /// Files that get streams of their own. Not in `operations`; each once the directory it goes into is there.
     pub streams: Vec<PlannedStream>,
     /// Whether steps are left over for a later round.
@@ -118,15 +124,50 @@ impl Planned {
         }
     }
 
-    /// Does it to a tree, as if it had been applied. `false` where the tree does not have what it builds on.
-    pub fn apply_to(&self, tree: &mut Tree) -> bool {
+    /// How many entries it puts, moves or removes.
+    pub fn entries(&self) -> u64 {
         match self {
-            Self::MakeDirectory { path } => tree.insert(path, Node::Directory(Dir::new()), None).is_ok(),
-            Self::Put { path, entry, .. } => tree.insert(path, Node::from_entry(entry.clone()), None).is_ok(),
-            Self::Remove { path, .. } => tree.remove(path).is_some(),
+            Self::MakeDirectory { .. } | Self::Put { .. } => 1,
+            Self::Remove { old: node, .. } | Self::Move { node, .. } => node.entries(),
+        }
+    }
+
+    fn text_bytes(&self) -> u64 {
+        let target = |entry: &Entry| match entry {
+            Entry::Symlink(target) => target.as_bytes().len(),
+            Entry::Directory | Entry::File { .. } => 0,
+        };
+        let targets = match self {
+            Self::Put { old, entry, .. } => old.as_ref().map_or(0, target) + target(entry),
+            Self::Remove { old: node, .. } | Self::Move { node, .. } => target(&node.entry()),
+            Self::MakeDirectory { .. } => 0,
+        };
+        let paths: usize = self.touches().map(|path| path.as_bytes().len()).sum();
+        (paths + targets) as u64 + OPERATION_BYTES
+    }
+
+    /// Whether a tree has what it expects, so that it would be applied there.
+    pub fn is_possible(&self, tree: &Tree) -> bool {
+        let is_free = |path: &SyncPath| {
+            tree.get(path).is_none() && path.parent().is_some_and(|parent| tree.dir(&parent).is_some())
+        };
+        match self {
+            Self::MakeDirectory { path } | Self::Put { path, old: None, .. } => is_free(path),
+            Self::Put { path, old: Some(old), .. } => tree.get(path).is_some_and(|node| node.entry() == *old),
+            Self::Remove { path, old } => tree.get(path) == Some(old),
+            Self::Move { from, to, node } => tree.get(from) == Some(node) && is_free(to),
+        }
+    }
+
+    /// Does it to a tree, as if it had been applied. What the tree has no directory for is left out.
+    pub fn apply_to(&self, tree: &mut Tree) {
+        match self {
+            Self::MakeDirectory { path } => drop(tree.insert(path, Node::Directory(Dir::new()), None)),
+            Self::Put { path, entry, .. } => drop(tree.insert(path, Node::from_entry(entry.clone()), None)),
+            Self::Remove { path, .. } => drop(tree.remove(path)),
             Self::Move { from, to, node } => {
                 tree.remove(from);
-                tree.insert(to, node.clone(), None).is_ok()
+                drop(tree.insert(to, node.clone(), None));
             }
         }
     }
@@ -146,14 +187,28 @@ pub fn expected_entry(old: Option<&Entry>) -> Expected {
     old.map_or(Expected::Nothing, |entry| Expected::Entry(entry.clone()))
 }
 
-/// Makes a plan of `steps`, against `beta` as it will be when it is done.
+/// Makes a plan of `steps`, which were found in `beta`. `truncated`: there are more.
 ///
 /// What is created comes before what is removed, so that content can be copied from what is about to go. `whole` says of
 /// a path that nothing but alpha's own bytes will do.
-pub fn plan(steps: Vec<Step>, truncated: bool, beta: &Tree, whole: &dyn Fn(&SyncPath) -> bool) -> Plan {
-    let mut planner =
-        Planner { beta, whole, found: Found::in_steps(&steps, beta), plan: Plan { truncated, ..Plan::default() } };
+pub fn plan(
+    steps: Vec<Step>,
+    truncated: bool,
+    beta: &Tree,
+    copies: &mut Copies,
+    whole: &dyn Fn(&SyncPath) -> bool,
+) -> Plan {
+    let mut planner = Planner {
+        whole,
+        copies,
+        movable: HashMap::new(),
+        moved: Vec::new(),
+        plan: Plan { truncated, after: beta.clone(), ..Plan::default() },
+    };
+    planner.look_around(&steps, beta);
     let (removals, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(|step| matches!(step, Step::Remove { .. }));
+    // Removals wait until all that could be copied from them has been planned. Where there is nothing else they don't.
+    let only_removals = others.is_empty();
     for step in others {
         if planner.is_full() {
             planner.plan.truncated = true;
@@ -165,20 +220,10 @@ pub fn plan(steps: Vec<Step>, truncated: bool, beta: &Tree, whole: &dyn Fn(&Sync
             Step::Remove { .. } => {}
         }
     }
-    // Removals wait until all that could be copied from them has been planned.
-    if !planner.plan.truncated {
+    if only_removals || !planner.plan.truncated {
         planner.removals(removals);
     }
     planner.plan
-}
-
-/// Content and subtrees that beta has already.
-#[derive(Default)]
-struct Found {
-    /// Roots of what the plan removes: what is created equal to one of them is that one, moved.
-    movable: HashMap<MoveKey, SyncPath>,
-    /// Files whose content can be copied.
-    copyable: HashMap<ContentId, SyncPath>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -198,107 +243,84 @@ impl MoveKey {
     }
 }
 
-impl Found {
-    fn in_steps(steps: &[Step], beta: &Tree) -> Self {
-        let mut found = Self::default();
-        let mut wanted_bytes = 0_u64;
-        for step in steps {
-            match step {
-                Step::Create { new, .. } | Step::Replace { new, .. } => wanted_bytes += bytes_of(new),
-                Step::Remove { .. } => {}
-            }
-        }
-        if wanted_bytes == 0 {
-            return found;
-        }
-        for step in steps {
-            if let Step::Remove { path, old } = step {
-                found.removed(path, old);
-            }
-        }
-        if wanted_bytes / SEARCH_BYTES_PER_ENTRY > beta.entries() && beta.entries() > 0 {
-            for (path, node, _) in walk(beta.root()) {
-                found.file(&path, node);
-            }
-        }
-        found
-    }
-
-    fn removed(&mut self, path: &SyncPath, old: &Node) {
-        if let Some(key) = MoveKey::of(old) {
-            self.movable.entry(key).or_insert_with(|| path.clone());
-        }
-        self.file(path, old);
-        if let Node::Directory(dir) = old {
-            for (below, node, _) in walk(dir) {
-                if let Ok(path) = path.join_path(&below) {
-                    self.file(&path, node);
-                }
-            }
-        }
-    }
-
-    fn file(&mut self, path: &SyncPath, node: &Node) {
-        if let Node::File { content, len: 1.., .. } = node {
-            self.copyable.entry(*content).or_insert_with(|| path.clone());
-        }
-    }
-}
-
-fn bytes_of(node: &Node) -> u64 {
-    match node {
-        Node::Directory(dir) => dir.bytes(),
-        Node::File { len, .. } => *len,
-        Node::Symlink(_) => 0,
-    }
-}
-
 struct Planner<'a> {
-    beta: &'a Tree,
     whole: &'a dyn Fn(&SyncPath) -> bool,
-    found: Found,
+    copies: &'a mut Copies,
+    /// Roots of what the plan removes: what is created equal to one of them is that one, moved.
+    movable: HashMap<MoveKey, SyncPath>,
+    /// What has been moved so far, from where and to where.
+    moved: Vec<(SyncPath, SyncPath)>,
     plan: Plan,
 }
 
 impl Planner<'_> {
+    /// Finds out what beta has already of what is to be created there.
+    fn look_around(&mut self, steps: &[Step], beta: &Tree) {
+        let new = |step: &Step| match step {
+            Step::Create { new, .. } | Step::Replace { new, .. } => new.bytes(),
+            Step::Remove { .. } => 0,
+        };
+        let wanted = steps.iter().map(new).sum();
+        if wanted == 0 {
+            return;
+        }
+        for step in steps {
+            if let Step::Remove { path, old } = step {
+                self.copies.search_removed(path, old, wanted);
+                if let Some(key) = MoveKey::of(old) {
+                    self.movable.entry(key).or_insert_with(|| path.clone());
+                }
+            }
+        }
+        self.copies.search(beta, wanted);
+    }
+
     fn is_full(&self) -> bool {
         // Room for the two operations of a replacement.
-        self.plan.operations.len() + 2 > BATCH_OPERATIONS_MAX || self.plan.content_bytes >= BATCH_CONTENT_BYTES_MAX
+        self.plan.operations.len() + 2 > BATCH_OPERATIONS_MAX
+            || self.plan.content_bytes >= BATCH_CONTENT_BYTES_MAX
+            || self.plan.text_bytes >= BATCH_TEXT_BYTES_MAX
+    }
+
+    fn push(&mut self, operation: Planned) {
+        operation.apply_to(&mut self.plan.after);
+        self.plan.text_bytes += operation.text_bytes();
+        self.plan.operations.push(operation);
     }
 
     fn create(&mut self, path: &SyncPath, new: &Node) {
-        if self.is_full() {
-            self.plan.truncated = true;
-            return;
-        }
         if !(self.whole)(path)
-            && let Some(from) = MoveKey::of(new).and_then(|key| self.found.movable.remove(&key))
+            && let Some(from) = MoveKey::of(new).and_then(|key| self.movable.remove(&key))
         {
-            self.plan.operations.push(Planned::Move { from, to: path.clone(), node: new.clone() });
+            self.push(Planned::Move { from: from.clone(), to: path.clone(), node: new.clone() });
+            self.moved.push((from, path.clone()));
             return;
         }
-        match new {
-            Node::Directory(dir) => {
-                self.plan.operations.push(Planned::MakeDirectory { path: path.clone() });
-                // Files first: they are staged together with the new directory and appear with it at once.
-                for directories in [false, true] {
-                    for (name, node, _) in dir.iter() {
-                        if matches!(node, Node::Directory(_)) == directories
-                            && let Ok(child) = path.join(name)
-                        {
-                            self.create(&child, node);
-                        }
-                    }
+        let Node::Directory(dir) = new else {
+            return self.put(path, None, new.entry());
+        };
+        self.push(Planned::MakeDirectory { path: path.clone() });
+        // Files first: they are staged together with the new directory and appear with it at once.
+        for directories in [false, true] {
+            for (name, node, _) in dir.iter() {
+                if node.as_dir().is_some() != directories {
+                    continue;
+                }
+                if self.is_full() {
+                    self.plan.truncated = true;
+                    return;
+                }
+                if let Ok(child) = path.join(name) {
+                    self.create(&child, node);
                 }
             }
-            file => self.put(path, None, file.entry()),
         }
     }
 
     fn replace(&mut self, path: &SyncPath, old: &Node, new: &Node) {
         match (old, new) {
             (Node::Directory(_), _) | (_, Node::Directory(_)) => {
-                self.plan.operations.push(Planned::Remove { path: path.clone(), old: old.clone() });
+                self.push(Planned::Remove { path: path.clone(), old: old.clone() });
                 self.create(path, new);
             }
             (old, new) => self.put(path, Some(old.entry()), new.entry()),
@@ -314,8 +336,9 @@ impl Planner<'_> {
         }
         if sends {
             self.plan.content_bytes += entry.content_len();
+            self.copies.add(path, &Node::from_entry(entry.clone()));
         }
-        self.plan.operations.push(Planned::Put { path: path.clone(), old, entry, source });
+        self.push(Planned::Put { path: path.clone(), old, entry, source });
     }
 
     fn source(&self, path: &SyncPath, old: Option<&Entry>, entry: &Entry) -> Source {
@@ -329,31 +352,33 @@ impl Planner<'_> {
         if old.and_then(Entry::content) == Some(content) {
             return Source::Unchanged;
         }
-        match self.found.copyable.get(&content) {
-            Some(from) => Source::Beta(from.clone()),
-            None => Source::Alpha,
-        }
+        self.copy_of(content).map_or(Source::Alpha, Source::Beta)
     }
 
-    /// Removes what is left, each against what will stand there once all before it has been done.
+    /// Where the content is once all before has been done.
+    fn copy_of(&self, content: ContentId) -> Option<SyncPath> {
+        let known = self.copies.find(content)?;
+        let moved = self.moved.iter().filter_map(|(from, to)| to.join_path(&known.strip_prefix(from)?).ok());
+        let is_there = |path: &SyncPath| {
+            self.plan
+                .after
+                .get(path)
+                .is_some_and(|node| matches!(node, Node::File { content: there, .. } if *there == content))
+        };
+        std::iter::once(known.clone()).chain(moved).find(is_there)
+    }
+
+    /// Removes what is left of it.
     fn removals(&mut self, removals: Vec<Step>) {
-        let mut beta = self.beta.clone();
-        let mut moved = false;
-        for operation in &self.plan.operations {
-            if matches!(operation, Planned::Move { .. }) {
-                moved = true;
-                operation.apply_to(&mut beta);
-            }
-        }
         for step in removals {
             let Step::Remove { path, old } = step else { continue };
-            if self.plan.operations.len() >= BATCH_OPERATIONS_MAX {
+            if self.is_full() {
                 self.plan.truncated = true;
                 return;
             }
-            let now = if moved { beta.get(&path).cloned() } else { Some(old) };
-            if let Some(old) = now {
-                self.plan.operations.push(Planned::Remove { path, old });
+            // What has been moved is gone.
+            if self.plan.after.get(&path).is_some() {
+                self.push(Planned::Remove { path, old });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What the engine knows of each side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_proto::{SyncPath, message::Problem};
 
@@ -57,4 +57,11 @@ pub(super) fn has_ancestor_in<V>(map: &BTreeMap<SyncPath, V>, path: &SyncPath) -
 pub(super) fn has_any_beneath<V>(map: &BTreeMap<SyncPath, V>, path: &SyncPath) -> bool {
     // The order of paths is by components: what lies beneath follows its directory without a gap.
     map.range(path..).next().is_some_and(|(first, _)| first.starts_with(path))
+}
+
+/// Takes out of `set` what is `path`, above it or beneath it.
+pub(super) fn remove_near(set: &mut BTreeSet<SyncPath>, path: &SyncPath) {
+    if !set.is_empty() {
+        set.retain(|known| !known.starts_with(path) && !path.starts_with(known));
+    }
 }

@@ -7,12 +7,18 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use sync_proto::{Name, SyncPath, message::Problem};
+use sync_proto::{
+    Name, SyncPath,
+    message::{Operation, Problem},
+};
 
 use super::{
     Applied, Hashed, Observation, ReplicaOptions, Seen, Work,
@@ -21,14 +27,15 @@ use super::{
     hash::HashBuffer,
     look::Looked,
     pending::{Due, Pending, QUIET_GONE, QUIET_MODIFIED, Urgency},
+    problem,
     watch::{Drained, Events, Hint, Waker, Watcher, watch},
-    worker::{self, Job},
+    worker::{self, Job, Workers},
 };
 use crate::{
     engine::view::View,
     ignore::Rules,
-    sys::DirHandle,
-    tree::{Node, Tree},
+    sys::{DirHandle, Kind},
+    tree::{Node, Stamp, Tree},
 };
 
 /// How often everything is scanned again, whatever the events say: what they can't tell (writes through a mapping, a
@@ -56,7 +63,19 @@ pub(super) enum Command {
     Hashed(Hashed),
     Flush(u64),
     Rescan,
+    /// A thread beside the observer has panicked.
+    Failed,
     Stop,
+}
+
+/// A flush that waits for large files to be read.
+#[derive(Debug)]
+struct Flush {
+    token: u64,
+    /// Files whose reading may have begun before the flush: what comes of it counts only if it still stands.
+    before: BTreeSet<SyncPath>,
+    /// Files whose reading began after it.
+    after: BTreeSet<SyncPath>,
 }
 
 pub(super) struct Observer {
@@ -82,10 +101,14 @@ pub(super) struct Observer {
     pub(super) changed: bool,
     pub(super) now: Instant,
     inbox: Receiver<Command>,
-    /// Reads large files. A thread of its own: a batch does not wait for it, nor it for a batch.
-    hasher: Sender<Job>,
+    /// Set when nobody wants to know any more.
+    pub(super) stop: Arc<AtomicBool>,
+    workers: Workers,
+    /// Files that are being read beside.
     hashing: BTreeSet<SyncPath>,
-    applier: Sender<Job>,
+    flushes: Vec<Flush>,
+    /// Directories in whose rules something has changed: to be scanned, not only looked at, when they are due.
+    rescans: BTreeSet<SyncPath>,
     /// Bulk work that waits for the applier, which does one at a time.
     queue: VecDeque<(u64, Work, Instant)>,
     /// What the applier is changing now. Hints about it wait until the index knows.
@@ -103,18 +126,13 @@ impl Observer {
         inbox: Receiver<Command>,
         answers: Sender<Command>,
         sink: Box<dyn FnMut(Observation) + Send>,
+        stop: Arc<AtomicBool>,
     ) -> io::Result<(Self, Waker)> {
         let ReplicaOptions { rules, contents, hint, committer } = options;
         let root = DirHandle::open_root(root_path)?;
         let (watcher, events) = watch(root_path)?;
         let waker = watcher.waker();
-        let (hasher, hash_jobs) = crossbeam_channel::unbounded();
-        worker::start("synctl-hasher", root.try_clone()?, None, hash_jobs, answers.clone(), waker.clone())?;
-        let (applier, apply_jobs) = crossbeam_channel::unbounded();
-        if committer.is_some() {
-            let committer = committer.clone();
-            worker::start("synctl-applier", root.try_clone()?, committer, apply_jobs, answers, waker.clone())?;
-        }
+        let workers = Workers::start(&root, committer.as_ref(), &answers, &waker, Arc::clone(&stop))?;
         let now = Instant::now();
         let observer = Self {
             root_path: root_path.to_owned(),
@@ -129,15 +147,17 @@ impl Observer {
             pending: Pending::default(),
             racy: BTreeSet::new(),
             contents,
-            buffer: HashBuffer::default(),
+            buffer: HashBuffer::stopped_by(Arc::clone(&stop)),
             unwatched: BTreeSet::new(),
             warned_unwatched: false,
             changed: false,
             now,
             inbox,
-            hasher,
+            stop,
+            workers,
             hashing: BTreeSet::new(),
-            applier,
+            flushes: Vec::new(),
+            rescans: BTreeSet::new(),
             queue: VecDeque::new(),
             applying: None,
             deferred: Vec::new(),
@@ -150,12 +170,18 @@ impl Observer {
 
     pub(super) fn run(mut self) {
         self.scan_all();
+        if self.is_stopping() {
+            return;
+        }
         let seen = self.seen(Vec::new(), self.now, self.now);
         (self.sink)(Observation::Scanned(seen));
         let mut hints = Vec::new();
         loop {
             if let Err(error) = self.events.wait(Some(self.timeout()), &mut hints) {
                 return self.lost(format!("the source can't be watched any more: {error}"));
+            }
+            if self.is_stopping() {
+                return;
             }
             self.now = Instant::now();
             for hint in hints.drain(..) {
@@ -189,6 +215,10 @@ impl Observer {
         next.saturating_duration_since(Instant::now())
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
     fn lost(&mut self, reason: String) {
         (self.sink)(Observation::Lost(reason));
     }
@@ -209,6 +239,10 @@ impl Observer {
                 self.scan_all();
                 self.tell(Vec::new(), self.now, self.now);
             }
+            Command::Failed => {
+                self.lost("a thread of the replica has failed, which is a bug: the log has more".to_owned());
+                return false;
+            }
             Command::Stop => return false,
         }
         true
@@ -225,7 +259,8 @@ impl Observer {
             Hint::Lost | Hint::RootGone => None,
         };
         let being_applied = |path: &SyncPath| {
-            self.applying.as_ref().is_some_and(|applying| applying.iter().any(|under| path.starts_with(under)))
+            let Some(applying) = &self.applying else { return false };
+            std::iter::successors(Some(path.clone()), SyncPath::parent).any(|path| applying.contains(&path))
         };
         if about.is_some_and(being_applied) {
             self.deferred.push(hint);
@@ -262,7 +297,8 @@ impl Observer {
         let since = due.iter().map(|due| due.since).min().unwrap_or(looked);
         let mut hot = Vec::with_capacity(due.len());
         for Due { path, .. } in due {
-            if self.look(&path) == Looked::Changed {
+            let looked = if self.rescans.remove(&path) { self.rescan(&path) } else { self.look(&path) };
+            if looked == Looked::Changed {
                 hot.push(path);
             }
         }
@@ -277,13 +313,16 @@ impl Observer {
             self.tell(Vec::new(), self.now, self.now);
         } else if !self.unwatched.is_empty() && self.now >= self.next_poll {
             let polled: Vec<SyncPath> = self.unwatched.iter().cloned().collect();
-            let mut changed = Vec::new();
+            let mut changed = false;
+            let mut above: Option<SyncPath> = None;
             for path in polled {
-                if self.rescan(&path) == Looked::Changed {
-                    changed.push(path);
+                // What lies beneath one that has been polled has been too, and comes right after it.
+                if above.as_ref().is_none_or(|above| !path.starts_with(above)) {
+                    changed |= self.rescan(&path) == Looked::Changed;
+                    above = Some(path);
                 }
             }
-            if !changed.is_empty() || self.changed {
+            if changed || self.changed {
                 self.tell(Vec::new(), self.now, self.now);
             }
         }
@@ -291,10 +330,8 @@ impl Observer {
     }
 
     fn scan_all(&mut self) {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(SCAN_THREADS_MAX);
-        let hint = self.index.root().clone();
         self.unwatched.clear();
-        self.rescan_with(&SyncPath::root(), Some(&hint), threads);
+        self.rescan(&SyncPath::root());
         if !self.root.has_events() {
             self.note_unwatched(vec![SyncPath::root()]);
         }
@@ -321,8 +358,7 @@ impl Observer {
 
     pub(super) fn hash_elsewhere(&mut self, path: SyncPath) {
         if self.hashing.insert(path.clone()) {
-            // The worker lives as long as this sender.
-            let _ = self.hasher.send(Job::Hash(path));
+            self.workers.hash(path);
         } else {
             // It is being read, and has changed since: again when that is done.
             self.racy.insert(path);
@@ -330,24 +366,51 @@ impl Observer {
     }
 
     fn hashed(&mut self, hashed: Hashed) {
-        let Hashed { path, result } = hashed;
+        let Hashed { path, result, recent } = hashed;
         self.hashing.remove(&path);
+        self.racy.remove(&path);
         let looked = match result {
-            Ok((content, len, executable, stamp)) => {
-                self.take(&path, Node::File { content, len, executable }, Some(stamp))
+            // Much may have happened since the reading began: it may have been written to, replaced or removed.
+            Ok((node, stamp)) if self.stands(&path, stamp) => {
+                self.recheck_if(&path, recent);
+                Some(self.take(&path, node, Some(stamp)))
             }
-            // Whatever is the matter, the look finds it.
-            Err(_) => Looked::Same,
+            Err(error) if !problem::is_gone(&error) => Some(self.failed(&path, &error)),
+            Ok(_) | Err(_) => None,
         };
-        if self.racy.remove(&path) || looked == Looked::Same {
+        if looked.is_none() {
             self.pending.note(path.clone(), Urgency::Quiet(QUIET_MODIFIED), self.now);
         }
-        if looked == Looked::Changed {
-            self.tell(vec![path], self.now, self.now);
+        let for_flush = self.flushes.iter().any(|flush| flush.before.contains(&path));
+        if looked == Some(Looked::Changed) || self.changed {
+            self.tell(vec![path.clone()], self.now, self.now);
         }
+        if for_flush && (looked.is_none() || recent) && self.look(&path) == Looked::Changed {
+            self.tell(vec![path.clone()], self.now, self.now);
+        }
+        self.read_for_flushes(&path);
+    }
+
+    /// A file that flushes may wait for has been read, and is being read again where that was not good enough for them.
+    fn read_for_flushes(&mut self, path: &SyncPath) {
+        let again = self.hashing.contains(path);
+        for flush in &mut self.flushes {
+            flush.after.remove(path);
+            if flush.before.remove(path) && again {
+                flush.after.insert(path.clone());
+            }
+        }
+        self.flushes.retain(|flush| {
+            let waits = !(flush.before.is_empty() && flush.after.is_empty());
+            if !waits {
+                (self.sink)(Observation::Flushed(flush.token));
+            }
+            waits
+        });
     }
 
     fn flush(&mut self, token: u64) -> bool {
+        let before = self.hashing.clone();
         let mut hints = Vec::new();
         let drained = self.events.drain(&mut hints);
         for hint in hints {
@@ -366,18 +429,12 @@ impl Observer {
             }
         }
         self.look_at_due();
-        while !self.hashing.is_empty() {
-            // A flush waits for the large files that are being read.
-            match self.inbox.recv() {
-                Ok(command) => {
-                    if !self.command(command) {
-                        return false;
-                    }
-                }
-                Err(_) => return false,
-            }
+        if self.hashing.is_empty() {
+            (self.sink)(Observation::Flushed(token));
+        } else {
+            let after = self.hashing.difference(&before).cloned().collect();
+            self.flushes.push(Flush { token, before, after });
         }
-        (self.sink)(Observation::Flushed(token));
         true
     }
 
@@ -399,12 +456,11 @@ impl Observer {
     fn apply_next(&mut self) {
         let Some((tag, work, since)) = self.queue.pop_front() else { return };
         let paths = match &work {
-            Work::Batch { operations, .. } => operations.iter().map(|operation| operation.path().clone()).collect(),
+            Work::Batch { operations, .. } => operations.iter().flat_map(touched).cloned().collect(),
             Work::File { path, .. } => BTreeSet::from([path.clone()]),
         };
         self.applying = Some(paths);
-        // The worker lives as long as this sender.
-        let _ = self.applier.send(Job::Apply { tag, work, index: self.index.clone(), since });
+        self.workers.apply(Job::Apply { tag, work, index: self.index.clone(), since });
     }
 
     /// Takes over what was committed, and tells.
@@ -413,8 +469,10 @@ impl Observer {
         let mut made = Vec::new();
         let mut again = Vec::new();
         for Commit { outcome, changes } in commits {
-            for change in changes {
-                self.index_change(change, &mut made, &mut again);
+            if !self.moved_by_us(&changes) {
+                for change in changes {
+                    self.index_change(change, &mut made, &mut again);
+                }
             }
             outcomes.push(outcome);
         }
@@ -434,6 +492,22 @@ impl Observer {
         (self.sink)(Observation::Applied(Applied { tag, outcomes, view, took }));
     }
 
+    /// Takes over a directory that we moved. Its watches follow it when the event comes that tells of the move.
+    fn moved_by_us(&mut self, changes: &[IndexChange]) -> bool {
+        let [IndexChange { path: from, node: None, .. }, IndexChange { path: to, node: Some(node), .. }] = changes
+        else {
+            return false;
+        };
+        if !matches!((self.index.get(from), node), (Some(Node::Directory(_)), Node::Directory(_))) {
+            return false;
+        }
+        self.index.remove(from);
+        self.rules = self.rules.renamed(from, to);
+        // Without the directory above, that one is pending itself, and will be scanned with all in it.
+        let _ = self.index.insert(to, node.clone(), None);
+        true
+    }
+
     /// Puts one committed change into the index. Directories that it made are added to `made`, paths that have to be looked
     /// at to `again`.
     fn index_change(&mut self, change: IndexChange, made: &mut Vec<SyncPath>, again: &mut Vec<SyncPath>) {
@@ -442,6 +516,9 @@ impl Observer {
             if let Some(Node::Directory(_)) = self.index.remove(&path) {
                 self.watcher.remove_below(&path);
                 self.rules = self.rules.without_below(&path);
+                self.unwatched.retain(|unwatched| !unwatched.starts_with(&path));
+            } else {
+                self.obey_if_ignore_file(&path, made);
             }
             return;
         };
@@ -450,21 +527,25 @@ impl Observer {
             again.push(path);
             return;
         }
-        self.obey_if_ignore_file(&path);
+        self.obey_if_ignore_file(&path, made);
         if is_directory {
             made.push(path);
         }
     }
 
-    /// An ignore file that we wrote ourselves is obeyed like any other.
-    fn obey_if_ignore_file(&mut self, path: &SyncPath) {
+    /// An ignore file that we wrote or removed ourselves counts like any other.
+    fn obey_if_ignore_file(&mut self, path: &SyncPath, made: &[SyncPath]) {
         let Some((parent, name)) = path.split_last() else { return };
         let Some(kind) = crate::ignore::ignore_file(name) else { return };
         let Ok(dir) = self.root.resolve(&parent) else { return };
         let bytes = super::scan::read_ignore_file(&dir, name);
         self.rules = self.rules.with_file(&parent, kind, bytes.as_deref());
-        // What it ignores now leaves the index, and what it no longer does comes in, by a look at the directory.
-        self.pending.note(parent, Urgency::Quiet(QUIET_MODIFIED), self.now);
+        // What it ignores now leaves the index, and what it no longer does comes in, by a scan of the directory. One that
+        // was made in the same batch is looked through anyway.
+        if !made.iter().any(|made| parent.starts_with(made)) {
+            self.rescans.insert(parent.clone());
+            self.pending.note(parent, Urgency::Quiet(QUIET_MODIFIED), self.now);
+        }
     }
 
     /// Watches a directory that we made, and finds what others put into it before.
@@ -487,6 +568,13 @@ impl Observer {
         if listed.is_err() { vec![path.clone()] } else { unknown }
     }
 
+    /// Whether the very file that was read under `stamp` stands at `path` and takes part.
+    fn stands(&self, path: &SyncPath, stamp: Stamp) -> bool {
+        let Some((parent, name)) = path.split_last() else { return false };
+        let stat = self.root.resolve(&parent).and_then(|dir| dir.stat(name));
+        stat.is_ok_and(|stat| stat.kind == Kind::File && stat.stamp == stamp) && !self.rules.is_ignored(path, false)
+    }
+
     fn view(&self) -> View {
         View { tree: self.index.clone(), complete: true, problems: self.problems.clone() }
     }
@@ -500,4 +588,27 @@ impl Observer {
         let seen = self.seen(hot, since, looked);
         (self.sink)(Observation::Changed(seen));
     }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Else whoever waits for it would wait for ever.
+            self.lost("the replica has failed, which is a bug: the log has more".to_owned());
+        }
+    }
+}
+
+/// How many threads share a scan of everything.
+pub(super) fn scan_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(SCAN_THREADS_MAX)
+}
+
+/// The paths that an operation changes.
+fn touched(operation: &Operation) -> impl Iterator<Item = &SyncPath> {
+    let from = match operation {
+        Operation::Move { from, .. } => Some(from),
+        _ => None,
+    };
+    std::iter::once(operation.path()).chain(from)
 }

@@ -92,6 +92,26 @@ impl Pending {
         }
     }
 
+    /// What lies beneath `from` lies beneath `to` now. To be looked at at once: an event at the old path may tell of
+    /// something that only stands at the new one.
+    pub(super) fn rebase(&mut self, from: &SyncPath, to: &SyncPath, now: Instant) {
+        let beneath: Vec<SyncPath> = self
+            .paths
+            .range(from..)
+            .map(|(known, _)| known)
+            .take_while(|known| known.starts_with(from))
+            .cloned()
+            .collect();
+        for path in beneath {
+            let Some(waiting) = self.paths.remove(&path) else { continue };
+            if path != *from
+                && let Some(Ok(path)) = path.strip_prefix(from).map(|below| to.join_path(&below))
+            {
+                self.paths.insert(path, Waiting { due: now, ..waiting });
+            }
+        }
+    }
+
     /// When the next path is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.paths.values().map(|waiting| waiting.due).min()

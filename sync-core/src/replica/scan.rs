@@ -11,7 +11,7 @@ use std::{
     io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -43,6 +43,8 @@ pub struct Scan<'a> {
     pub keep: Keep<'a>,
     /// How many threads share the work.
     pub threads: usize,
+    /// Set while it runs, it comes to nothing soon: what it gives then says nothing.
+    pub stop: &'a Arc<AtomicBool>,
 }
 
 /// What a scan found.
@@ -84,8 +86,13 @@ impl Scan<'_> {
     }
 
     fn work(&self, shared: &Shared) {
-        let mut buffer = HashBuffer::default();
+        let mut buffer = HashBuffer::stopped_by(Arc::clone(self.stop));
         while let Some(task) = shared.next() {
+            // Also where it panics: the other threads would wait for it.
+            let _done = Done(shared);
+            if self.stop.load(Ordering::Relaxed) {
+                continue;
+            }
             match task {
                 Task::Directory { gathering, parent, name, path, scope, hint } => {
                     match Name::new(&name).map_err(io::Error::other).and_then(|name| parent.open_dir(name)) {
@@ -104,7 +111,6 @@ impl Scan<'_> {
                     shared.finish(gathering);
                 }
             }
-            shared.done();
         }
     }
 
@@ -340,6 +346,15 @@ enum Task {
         directory: Arc<Directory>,
         files: Vec<File>,
     },
+}
+
+/// A task under way.
+struct Done<'a>(&'a Shared);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.done();
+    }
 }
 
 /// What the threads of one scan share.

@@ -35,6 +35,13 @@ pub(super) struct Prepared {
     pub(super) unsent: BTreeSet<usize>,
 }
 
+impl Prepared {
+    /// Of the batch there is nothing to send.
+    pub(super) fn nothing(id: BatchId, way: Way, unsent: BTreeSet<usize>) -> Self {
+        Self { id, urgent: way.urgent, on_thread: false, frame: None, unsent }
+    }
+}
+
 /// How a batch is to be sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way {
@@ -84,7 +91,7 @@ impl Preparer {
             }
         }
         if operations.is_empty() {
-            return Prepared { id, urgent: way.urgent, on_thread: false, frame: None, unsent };
+            return Prepared::nothing(id, way, unsent);
         }
         let batch = Batch { id, operations: Bounded::first(operations) };
         let mut frame = Vec::new();
@@ -98,7 +105,7 @@ impl Preparer {
             Err(error) => {
                 // The engine's bounds keep a batch well below a frame's.
                 tracing::error!("a batch could not be sent: {error}");
-                Prepared { id, urgent: way.urgent, on_thread: false, frame: None, unsent: all.collect() }
+                Prepared::nothing(id, way, all.collect())
             }
         }
     }

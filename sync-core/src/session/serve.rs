@@ -74,8 +74,10 @@ impl Agent {
     }
 
     /// Ends it: sessions are told goodbye, and what is being committed is finished.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.listener.close("the agent was stopped");
+        // Sessions end when their connections have, and give their replicas back.
+        let _ = tokio::time::timeout(STOP_TIME_MAX, &mut self.task).await;
         let _ = tokio::time::timeout(STOP_TIME_MAX, self.listener.wait_idle()).await;
         for root in self.roots.iter() {
             root.close().await;
@@ -100,11 +102,12 @@ async fn accept(listener: Arc<Listener>, roots: Arc<[Arc<ServedRoot>]>) {
                     connections.spawn(inbound::serve(connection, Arc::clone(&roots)));
                 }
                 Some(Err(error)) => log_refusal(&error),
-                None => return,
+                None => break,
             },
             Some(_) = connections.join_next() => {}
         }
     }
+    while connections.join_next().await.is_some() {}
 }
 
 fn log_refusal(error: &AcceptError) {

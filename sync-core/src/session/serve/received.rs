@@ -41,8 +41,8 @@ impl ReceivedFile {
         }
         let partial = committer.partial(content).map_err(Failure::Disk)?;
         let output = partial.file().try_clone().map_err(Failure::Disk)?;
-        if !header.recipe {
-            // Bytes come unasked, from the first one on.
+        // Without a recipe bytes come unasked, from the first one on. And what is longer than the file is no part of it.
+        if !header.recipe || output.metadata().map_err(Failure::Disk)?.len() > header.entry.content_len() {
             output.set_len(0).map_err(Failure::Disk)?;
         }
         let receiver = FileReceiver::new(header, output, resources).map_err(Failure::from)?;
@@ -53,10 +53,14 @@ impl ReceivedFile {
         self.receiver.handle(frame).map_err(Failure::from)
     }
 
-    /// Drops what has arrived: on a full disk it would be in the way of everything else.
-    pub(super) fn discard(self) {
-        drop(self.receiver);
-        self.partial.discard();
+    /// It failed. What has arrived is kept for another time, unless it is in the way of everybody else.
+    pub(super) fn give_up(self, failure: &Failure) {
+        let is_full =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let partial = self.into_partial();
+        if matches!(failure, Failure::Disk(error) if is_full(error)) {
+            partial.discard();
+        }
     }
 
     /// The whole file, once it is complete.

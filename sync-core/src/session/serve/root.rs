@@ -1,8 +1,12 @@
 //! A root that is served: its committer, and its replica for as long as sessions want it with the same ignore rules.
 
 use std::{
+    io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,6 +22,7 @@ use crate::{
         commit::{CommitOptions, Committer},
     },
     session::mailbox::Mailbox,
+    sys::DirHandle,
     tree::Tree,
 };
 
@@ -37,6 +42,9 @@ pub(super) struct ServedRoot {
     id: ReplicaId,
     tenant: Mutex<Option<Tenant>>,
     freed: Notify,
+    /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
+    /// they wait for.
+    asked: AtomicU64,
     /// The replica of the last session, while nobody uses it.
     idle: Mutex<Option<Opened>>,
 }
@@ -59,6 +67,11 @@ pub(super) struct Opened {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) settings: IgnoreSettings,
     pub(super) view: View,
+    /// Numbers the work of all sessions that the replica serves: what one of them left under way is not taken for
+    /// another's.
+    pub(super) next_tag: u64,
+    /// The replica has ended by itself: its root is gone.
+    pub(super) is_lost: bool,
 }
 
 /// A root lent to one session. Gives it back when dropped.
@@ -100,7 +113,7 @@ impl ServedRoot {
             return Err("a root must be an absolute path".to_owned());
         }
         std::fs::create_dir_all(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => "it is not a directory".to_owned(),
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "it is not a directory".to_owned(),
             _ => format!("it can't be made: {error}"),
         })?;
         let real = path.canonicalize().map_err(|error| error.to_string())?;
@@ -113,6 +126,7 @@ impl ServedRoot {
             id,
             tenant: Mutex::default(),
             freed: Notify::new(),
+            asked: AtomicU64::new(0),
             idle: Mutex::default(),
         })
     }
@@ -134,11 +148,16 @@ impl ServedRoot {
     /// that is dead.
     pub(super) async fn lease(self: &Arc<Self>, controller: ReplicaId, peer: String) -> Result<Lease, LeaseError> {
         let start = tokio::time::Instant::now();
+        let turn = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        self.freed.notify_waiters();
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             // Registered before looking, so that a lease given back in between is not missed.
             freed.as_mut().enable();
             let (wait, refused) = match &mut *self.tenant() {
+                Some(tenant) if self.asked.load(Ordering::Relaxed) != turn => {
+                    return Err(LeaseError::InUse(tenant.peer.clone()));
+                }
                 Some(tenant) if tenant.controller == controller => {
                     tenant.evict.notify_one();
                     (TAKE_OVER_TIME_MAX, LeaseError::NotFreed)
@@ -148,6 +167,9 @@ impl ServedRoot {
                     (PROBE_TIME_MAX, LeaseError::InUse(tenant.peer.clone()))
                 }
                 free => {
+                    if self.asked.load(Ordering::Relaxed) != turn {
+                        return Err(LeaseError::NotFreed);
+                    }
                     let (evicted, probed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
                     *free = Some(Tenant { controller, peer, evict: Arc::clone(&evicted), probe: Arc::clone(&probed) });
                     return Ok(Lease { root: Arc::clone(self), evicted, probed });
@@ -170,29 +192,60 @@ impl ServedRoot {
         let before = self.idle().take();
         let mut hint = Tree::new();
         if let Some(mut opened) = before {
-            if opened.settings == *settings {
-                // What has been observed since is waiting; all of it is in the last view.
-                opened.catch_up().await?;
+            // What has been observed since is waiting; all of it is in the last view.
+            if opened.settings == *settings && opened.catch_up().await.is_ok() {
                 return Ok(opened);
             }
             hint = opened.view.tree.clone();
             close_replica(opened).await;
         }
+        self.check()?;
         let rules = Rules::new(settings).map_err(|error| error.to_string())?;
         let mailbox = Arc::new(Mailbox::default());
         let sink = Arc::clone(&mailbox);
         let options = ReplicaOptions { rules, contents: None, hint, committer: Some(Arc::clone(&self.committer)) };
         let replica = Replica::start(&self.real, options, move |observation| sink.put(observation))
             .map_err(|error| format!("the root can't be opened: {error}"))?;
-        let mut opened =
-            Opened { replica: Arc::new(replica), mailbox, settings: settings.clone(), view: View::default() };
+        let mut opened = Opened {
+            replica: Arc::new(replica),
+            mailbox,
+            settings: settings.clone(),
+            view: View::default(),
+            next_tag: 0,
+            is_lost: false,
+        };
         opened.first_scan().await?;
         Ok(opened)
     }
 
-    /// Keeps the replica for the next session.
-    pub(super) fn keep(&self, opened: Opened) {
-        *self.idle() = Some(opened);
+    /// Whether the root is still the directory that was opened. Another in its place (a mount point without its volume,
+    /// say) is another replica, and nothing to be filled unasked.
+    fn check(&self) -> Result<(), String> {
+        let shown = self.path.display();
+        let now =
+            DirHandle::open_root(&self.real).and_then(|root| root.stat_self()).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    format!("the root {shown} is gone: put it back, or restart the agent to make it anew")
+                }
+                _ => format!("the root {shown} can't be opened: {error}"),
+            })?;
+        let opened = self.committer.root().stat_self().map_err(|error| error.to_string())?;
+        if (now.device, now.stamp.inode) == (opened.device, opened.stamp.inode) {
+            return Ok(());
+        }
+        Err(format!(
+            "what stands at {shown} is not the directory that the agent was started with: put that back, or restart \
+                     the agent to serve this one"
+        ))
+    }
+
+    /// Keeps the replica for the next session, unless it is of no use any more.
+    pub(super) async fn keep(&self, opened: Opened) {
+        if opened.is_lost {
+            close_replica(opened).await;
+        } else {
+            *self.idle() = Some(opened);
+        }
     }
 
     pub(super) async fn close(&self) {

@@ -1,0 +1,60 @@
+//! What was sent and not answered when the link was lost.
+//!
+//! Beta may have it, or get it yet, without having said so: where it does, that is no change by other hands. Not kept over
+//! a restart; what is then in doubt shows as a conflict, which costs a question and no content.
+
+use std::collections::BTreeMap;
+
+use sync_proto::SyncPath;
+
+use super::plan::Planned;
+use crate::tree::{Dir, Node};
+
+/// Content in doubt, by path.
+#[derive(Debug, Default)]
+pub(super) struct Doubtful {
+    nodes: BTreeMap<SyncPath, Vec<Node>>,
+}
+
+impl Doubtful {
+    pub(super) fn note(&mut self, operation: Planned) {
+        let (path, node) = match operation {
+            Planned::Put { path, entry, .. } => (path, Node::from_entry(entry)),
+            Planned::Move { to, node, .. } => (to, node),
+            Planned::MakeDirectory { path } => (path, Node::Directory(Dir::new())),
+            Planned::Remove { .. } => return,
+        };
+        let nodes = self.nodes.entry(path).or_default();
+        if !nodes.contains(&node) {
+            nodes.push(node);
+        }
+    }
+
+    /// Whether `node` at `path` was sent there, alone or in a subtree.
+    pub(super) fn has(&self, path: &SyncPath, node: &Node) -> bool {
+        self.any(path, |sent| sent == node)
+    }
+
+    /// Whether a directory was sent there.
+    pub(super) fn has_directory(&self, path: &SyncPath) -> bool {
+        self.any(path, |sent| sent.as_dir().is_some())
+    }
+
+    fn any(&self, path: &SyncPath, holds: impl Fn(&Node) -> bool) -> bool {
+        !self.nodes.is_empty()
+            && std::iter::successors(Some(path.clone()), SyncPath::parent).any(|above| {
+                let below = path.strip_prefix(&above).unwrap_or_default();
+                let sent = self.nodes.get(&above).map_or(&[][..], Vec::as_slice);
+                sent.iter().filter_map(|sent| at(sent, &below)).any(&holds)
+            })
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.nodes.clear();
+    }
+}
+
+/// What stands at `below` in `node`, which is `node` itself for the root.
+fn at<'a>(node: &'a Node, below: &SyncPath) -> Option<&'a Node> {
+    below.components().try_fold(node, |node, name| node.as_dir()?.get(name))
+}
