@@ -18,12 +18,8 @@ async fn names_are_bytes() {
     running.flush().await;
     lab.assert_same();
     // Where they are shown they are escaped.
-    let shown: Vec<String> = running
-        .synced_from(0)
-        .iter()
-        .flat_map(|synced| &synced.paths)
-        .map(|synced| synced.path.to_string())
-        .collect();
+    let shown: Vec<String> =
+        running.synced_from(0).iter().flat_map(|synced| &synced.paths).map(|synced| synced.path.to_string()).collect();
     assert!(shown.iter().all(|path| !path.contains(['\x1b', '\n'])), "{shown:?}");
     running.stop().await;
 }

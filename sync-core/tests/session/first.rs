@@ -66,69 +66,105 @@ async fn every_kind_of_change_goes_over() {
         ("an edit of the same length", Box::new(|| lab.write("new", "EDITED"))),
         ("an appended line", Box::new(|| lab.write("many/3/3.txt", "file 3\n".repeat(4)))),
         ("a truncated file", Box::new(|| lab.write("many/3/3.txt", ""))),
-        ("a rename over", Box::new(|| {
-            lab.write(".new.tmp", "by rename");
-            fs::rename(alpha(".new.tmp"), alpha("new")).unwrap();
-        })),
+        (
+            "a rename over",
+            Box::new(|| {
+                lab.write(".new.tmp", "by rename");
+                fs::rename(alpha(".new.tmp"), alpha("new")).unwrap();
+            }),
+        ),
         ("a renamed file", Box::new(|| fs::rename(alpha("new"), alpha("deep/newer")).unwrap())),
-        ("an executable bit", Box::new(|| {
-            fs::set_permissions(alpha("deep/newer"), fs::Permissions::from_mode(0o755)).unwrap();
-        })),
-        ("the bit taken away", Box::new(|| {
-            fs::set_permissions(alpha("deep/newer"), fs::Permissions::from_mode(0o644)).unwrap();
-        })),
+        (
+            "an executable bit",
+            Box::new(|| {
+                fs::set_permissions(alpha("deep/newer"), fs::Permissions::from_mode(0o755)).unwrap();
+            }),
+        ),
+        (
+            "the bit taken away",
+            Box::new(|| {
+                fs::set_permissions(alpha("deep/newer"), fs::Permissions::from_mode(0o644)).unwrap();
+            }),
+        ),
         ("a hard link", Box::new(|| fs::hard_link(alpha("deep/newer"), alpha("hard")).unwrap())),
         ("a symlink", Box::new(|| symlink("hard", alpha("soft")).unwrap())),
-        ("a symlink that points elsewhere", Box::new(|| {
-            fs::remove_file(alpha("soft")).unwrap();
-            symlink("deep/newer", alpha("soft")).unwrap();
-        })),
+        (
+            "a symlink that points elsewhere",
+            Box::new(|| {
+                fs::remove_file(alpha("soft")).unwrap();
+                symlink("deep/newer", alpha("soft")).unwrap();
+            }),
+        ),
         ("a new directory", Box::new(|| lab.write("d/e/f/g", "far down"))),
         ("a renamed directory", Box::new(|| fs::rename(alpha("d"), alpha("many/d")).unwrap())),
         ("a change in a renamed directory", Box::new(|| lab.write("many/d/e/f/g", "further down"))),
-        ("a file in place of a directory", Box::new(|| {
-            fs::remove_dir_all(alpha("many/d")).unwrap();
-            lab.write("many/d", "flat");
-        })),
-        ("a directory in place of a file", Box::new(|| {
-            fs::remove_file(alpha("many/d")).unwrap();
-            lab.write("many/d/again", "nested");
-        })),
-        ("a directory in place of a symlink", Box::new(|| {
-            fs::remove_file(alpha("link")).unwrap();
-            lab.write("link/real", "real");
-        })),
-        ("a directory made anew", Box::new(|| {
-            fs::remove_dir_all(alpha("many/d")).unwrap();
-            lab.write("many/d/other", "other");
-        })),
+        (
+            "a file in place of a directory",
+            Box::new(|| {
+                fs::remove_dir_all(alpha("many/d")).unwrap();
+                lab.write("many/d", "flat");
+            }),
+        ),
+        (
+            "a directory in place of a file",
+            Box::new(|| {
+                fs::remove_file(alpha("many/d")).unwrap();
+                lab.write("many/d/again", "nested");
+            }),
+        ),
+        (
+            "a directory in place of a symlink",
+            Box::new(|| {
+                fs::remove_file(alpha("link")).unwrap();
+                lab.write("link/real", "real");
+            }),
+        ),
+        (
+            "a directory made anew",
+            Box::new(|| {
+                fs::remove_dir_all(alpha("many/d")).unwrap();
+                lab.write("many/d/other", "other");
+            }),
+        ),
         ("a file in a directory made anew", Box::new(|| lab.write("many/d/later", "later"))),
-        ("a directory moved out and made anew", Box::new(|| {
-            fs::rename(alpha("many/d"), lab.path("outside")).unwrap();
-            fs::create_dir(alpha("many/d")).unwrap();
-        })),
+        (
+            "a directory moved out and made anew",
+            Box::new(|| {
+                fs::rename(alpha("many/d"), lab.path("outside")).unwrap();
+                fs::create_dir(alpha("many/d")).unwrap();
+            }),
+        ),
         ("a file in a directory that stands where one was moved out", Box::new(|| lab.write("many/d/new", "new"))),
         ("a directory moved in", Box::new(|| fs::rename(lab.path("outside"), alpha("inside")).unwrap())),
         ("a file in a directory moved in", Box::new(|| lab.write("inside/another", "another"))),
-        ("two directories exchanged", Box::new(|| {
-            fs::rename(alpha("inside"), alpha("swap")).unwrap();
-            fs::rename(alpha("many/d"), alpha("inside")).unwrap();
-            fs::rename(alpha("swap"), alpha("many/d")).unwrap();
-        })),
+        (
+            "two directories exchanged",
+            Box::new(|| {
+                fs::rename(alpha("inside"), alpha("swap")).unwrap();
+                fs::rename(alpha("many/d"), alpha("inside")).unwrap();
+                fs::rename(alpha("swap"), alpha("many/d")).unwrap();
+            }),
+        ),
         ("a removed file", Box::new(|| fs::remove_file(alpha("hard")).unwrap())),
         ("a removed tree", Box::new(|| fs::remove_dir_all(alpha("many")).unwrap())),
         ("a large file edited", Box::new(|| lab.write("three megabytes", noise(3 << 20, 2)))),
         ("a large file made small", Box::new(|| lab.write("three megabytes", "small"))),
         ("a small file made large", Box::new(|| lab.write("three megabytes", noise(5 << 20, 3)))),
-        ("a large file moved away while it is read", Box::new(|| {
-            lab.write("moved", noise(20 << 20, 4));
-            fs::rename(alpha("moved"), lab.path("out of here")).unwrap();
-        })),
-        ("a large file replaced by a small one while it is read", Box::new(|| {
-            lab.write("three megabytes", noise(20 << 20, 5));
-            lab.write("small.tmp", "small again");
-            fs::rename(alpha("small.tmp"), alpha("three megabytes")).unwrap();
-        })),
+        (
+            "a large file moved away while it is read",
+            Box::new(|| {
+                lab.write("moved", noise(20 << 20, 4));
+                fs::rename(alpha("moved"), lab.path("out of here")).unwrap();
+            }),
+        ),
+        (
+            "a large file replaced by a small one while it is read",
+            Box::new(|| {
+                lab.write("three megabytes", noise(20 << 20, 5));
+                lab.write("small.tmp", "small again");
+                fs::rename(alpha("small.tmp"), alpha("three megabytes")).unwrap();
+            }),
+        ),
     ];
     for (what, change) in changes {
         eprintln!("{what}");
@@ -150,7 +186,9 @@ async fn saves_are_told_with_what_was_done_and_how_long_it_took() {
         change();
         let event = running
             .event_from(mark, "Synced", |event| match event {
-                Event::Synced(synced) => synced.paths.iter().any(|at| at.path.to_string() == path && at.action == action),
+                Event::Synced(synced) => {
+                    synced.paths.iter().any(|at| at.path.to_string() == path && at.action == action)
+                }
                 _ => false,
             })
             .await;
@@ -168,7 +206,8 @@ async fn saves_are_told_with_what_was_done_and_how_long_it_took() {
     lab.write("dir/x", "x".repeat(1000));
     running.flush().await;
     let from = sync_proto::SyncPath::parse(b"dir").unwrap();
-    let moved = check(&|| fs::rename(lab.alpha("dir"), lab.alpha("dir2")).unwrap(), "dir2", Action::Moved { from }).await;
+    let moved =
+        check(&|| fs::rename(lab.alpha("dir"), lab.alpha("dir2")).unwrap(), "dir2", Action::Moved { from }).await;
     assert!(moved.wire_bytes < 200, "{moved:?}");
     running.stop().await;
 }

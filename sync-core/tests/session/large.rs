@@ -179,7 +179,11 @@ async fn a_full_disk_stops_one_file_and_not_the_session() {
     lab.write("small", "small");
     eventually("small", || beta.join("small").exists()).await;
     assert!(!beta.join("large").exists());
-    assert!(!running.events().iter().any(|event| matches!(event, Event::Disconnected { .. })), "{:?}", running.events());
+    assert!(
+        !running.events().iter().any(|event| matches!(event, Event::Disconnected { .. })),
+        "{:?}",
+        running.events()
+    );
     // And for all of it once there is.
     lab.write("large", noise(2 << 20, 2));
     running.flush().await;

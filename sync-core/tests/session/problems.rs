@@ -16,7 +16,9 @@ fn make_fifo(path: &Path) {
 
 fn problem(path: &str, kind: ProblemKind) -> impl Fn(&Event) -> bool {
     move |event| match event {
-        Event::Problem(problem) => problem.path.to_string() == path && problem.kind == kind && problem.side == Side::Alpha,
+        Event::Problem(problem) => {
+            problem.path.to_string() == path && problem.kind == kind && problem.side == Side::Alpha
+        }
         _ => false,
     }
 }

@@ -125,7 +125,9 @@ async fn damaged_state_is_no_state() {
     lab.write("edited", "2");
     fs::remove_file(lab.alpha("removed")).unwrap();
     let running = lab.start_with(remembering(&lab)).await;
-    running.event("a warning", |event| matches!(event, Event::Warning { message } if message.contains("not known"))).await;
+    running
+        .event("a warning", |event| matches!(event, Event::Warning { message } if message.contains("not known")))
+        .await;
     eventually("a conflict", || running.session.status().conflicts.len() == 1).await;
     assert!(lab.beta("removed").exists());
     running.stop().await;
