@@ -175,10 +175,10 @@ impl Engine {
         self.in_sync
     }
 
-    /// How many paths are to be tried again at some moment without anybody having been told of a problem: content that
-    /// changed before it could be sent.
+    /// How many paths are all that is left to do, and wait to be tried again without anybody having been told of a problem:
+    /// their content changes whenever it is about to be sent.
     pub fn unsettled(&self) -> usize {
-        self.held.silent()
+        if self.flight.is_empty() { self.held.silent() } else { 0 }
     }
 
     /// Why the session is halted, if it is.

@@ -18,6 +18,8 @@ mod pending;
 pub mod problem;
 pub mod scan;
 pub mod stage;
+#[cfg(test)]
+mod tests;
 pub mod transfer;
 pub mod watch;
 mod worker;

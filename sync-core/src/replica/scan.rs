@@ -6,6 +6,9 @@
 //!
 //! What can't be read is a [`Problem`] at its path: neither there nor gone. What vanishes meanwhile is not there.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     io,

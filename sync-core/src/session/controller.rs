@@ -474,13 +474,14 @@ impl Controller {
         if self.flushes.is_empty() {
             return;
         }
+        let unsettled = self.engine.unsettled();
+        // What changed before it could be sent is tried again soon. What does so all the time must not hold others up.
+        let patience = if unsettled > 0 { UNSETTLED_TIME_MAX } else { Duration::ZERO };
         let answer = match self.engine.halted() {
             Some(reason) => Err(FlushError::Halted(reason.to_owned())),
-            None if !self.engine.is_in_sync() => return,
-            None => self.reporter.flush_result(self.engine.conflicts().count(), self.engine.unsettled()),
+            None if !self.engine.is_in_sync() && unsettled == 0 => return,
+            None => self.reporter.flush_result(self.engine.conflicts().count(), unsettled),
         };
-        // What changed before it could be sent is tried again soon. What does so all the time is a problem.
-        let patience = if self.engine.unsettled() > 0 { UNSETTLED_TIME_MAX } else { Duration::ZERO };
         let settled: Vec<u64> = self
             .flushes
             .iter()

@@ -24,6 +24,7 @@ pub(super) struct Reached {
 pub(super) struct LocalAgent {
     stop: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<()>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 /// Starts an agent for `beta`, which must not overlap with `alpha`.
@@ -45,7 +46,7 @@ pub(super) async fn start(alpha: &Path, beta: &Path) -> Result<(Reached, Option<
     let (started, starting) = oneshot::channel();
     let (stop, stopped) = oneshot::channel();
     let (ended_in, ended) = oneshot::channel();
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("synctl-agent".to_owned())
         .spawn(move || {
             serve(options, started, stopped);
@@ -59,7 +60,7 @@ pub(super) async fn start(alpha: &Path, beta: &Path) -> Result<(Reached, Option<
         root,
         credentials: credentials(Role::Controller)?,
     };
-    Ok((reached, Some(LocalAgent { stop: Some(stop), ended })))
+    Ok((reached, Some(LocalAgent { stop: Some(stop), ended, thread })))
 }
 
 fn serve(
@@ -94,6 +95,8 @@ impl LocalAgent {
     pub(super) async fn stop(mut self) {
         drop(self.stop.take());
         let _ = (&mut self.ended).await;
+        // All that is left of it is its end. A panic has been reported by the thread itself.
+        let _ = self.thread.join();
     }
 }
 

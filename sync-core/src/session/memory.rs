@@ -233,6 +233,9 @@ fn write_all(mut store: Store, inbox: &Receiver<Record>, complaints: &Complaints
             complaints.say(&error);
         }
     }
+    if let Err(error) = store.sync() {
+        tracing::warn!("{error}");
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use sync_core::{
     engine::Mode,
     link::{Credentials, Role, Secret},
     session::{
-        Agent, AgentOptions, Destination, Session, SessionOptions,
+        Agent, AgentError, AgentOptions, Destination, Session, SessionOptions,
         event::{Event, Synced},
     },
 };
@@ -207,8 +207,19 @@ pub(super) fn destination(address: SocketAddr, root: &Path) -> Destination {
 }
 
 async fn agent(secret: &Secret, roots: &[PathBuf], listen: SocketAddr) -> Agent {
-    let credentials = Credentials::from_secret(secret, Role::Agent).unwrap();
-    Agent::start(AgentOptions { roots: roots.to_vec(), listen, credentials, durable: false }).await.unwrap()
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let credentials = Credentials::from_secret(secret, Role::Agent).unwrap();
+        let options = AgentOptions { roots: roots.to_vec(), listen, credentials, durable: false };
+        match Agent::start(options).await {
+            Ok(agent) => return agent,
+            // The socket of the one before is closed some moments after its last connection.
+            Err(AgentError::Listen(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// Waits until `holds`.

@@ -77,7 +77,7 @@ async fn what_can_t_be_read_is_not_deleted() {
     let running = lab.start().await;
     running.ready().await;
     for path in ["d", "b"] {
-        fs::set_permissions(lab.alpha(path), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(lab.alpha(path), fs::Permissions::from_mode(0o000)).unwrap();
         running.event("a problem", problem(path, ProblemKind::Denied)).await;
     }
     assert!(running.session.flush().await.is_err());
