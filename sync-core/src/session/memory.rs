@@ -140,8 +140,16 @@ impl Memory {
         self.writer = None;
         let Some(state_dir) = &self.state_dir else { return Ok(Loaded { is_new: true, ..Loaded::default() }) };
         let directory = Store::directory(state_dir, &self.root, replica);
-        let (store, loaded) = Store::open(&directory)?;
+        let (mut store, loaded) = Store::open(&directory)?;
         let complaints = self.complaints.clone();
+        if store.wants_snapshot() {
+            // Where there is nothing yet, or nothing that is understood: from here on every change is kept as it comes,
+            // so that a session that is killed in its first moments is not without memory.
+            let begin = loaded.synced.clone().unwrap_or_default();
+            if let Err(error) = store.snapshot(&begin) {
+                complaints.say(&error);
+            }
+        }
         self.writer =
             Some(Writer::start(store, complaints).map_err(|source| StoreError::Io { path: directory, source })?);
         Ok(loaded)

@@ -3,7 +3,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,9 @@ pub(super) struct ServedRoot {
     id: ReplicaId,
     tenant: Mutex<Option<Tenant>>,
     freed: Notify,
+    /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
+    /// they wait for.
+    asked: AtomicU64,
     /// The replica of the last session, while nobody uses it.
     idle: Mutex<Option<Opened>>,
 }
@@ -120,6 +126,7 @@ impl ServedRoot {
             id,
             tenant: Mutex::default(),
             freed: Notify::new(),
+            asked: AtomicU64::new(0),
             idle: Mutex::default(),
         })
     }
@@ -141,11 +148,16 @@ impl ServedRoot {
     /// that is dead.
     pub(super) async fn lease(self: &Arc<Self>, controller: ReplicaId, peer: String) -> Result<Lease, LeaseError> {
         let start = tokio::time::Instant::now();
+        let turn = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        self.freed.notify_waiters();
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             // Registered before looking, so that a lease given back in between is not missed.
             freed.as_mut().enable();
             let (wait, refused) = match &mut *self.tenant() {
+                Some(tenant) if self.asked.load(Ordering::Relaxed) != turn => {
+                    return Err(LeaseError::InUse(tenant.peer.clone()));
+                }
                 Some(tenant) if tenant.controller == controller => {
                     tenant.evict.notify_one();
                     (TAKE_OVER_TIME_MAX, LeaseError::NotFreed)
@@ -155,6 +167,9 @@ impl ServedRoot {
                     (PROBE_TIME_MAX, LeaseError::InUse(tenant.peer.clone()))
                 }
                 free => {
+                    if self.asked.load(Ordering::Relaxed) != turn {
+                        return Err(LeaseError::NotFreed);
+                    }
                     let (evicted, probed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
                     *free = Some(Tenant { controller, peer, evict: Arc::clone(&evicted), probe: Arc::clone(&probed) });
                     return Ok(Lease { root: Arc::clone(self), evicted, probed });
