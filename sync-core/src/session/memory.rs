@@ -105,7 +105,13 @@ impl Memory {
                     );
                     reporter.tell(Event::Warning { message });
                 }
-                synced.unwrap_or_default()
+                let begin = synced.clone().unwrap_or_default();
+                if let (None, Some(writer)) = (synced, &self.writer) {
+                    // From here on every change is kept as it comes, so that a session that is killed in its first moments
+                    // is not without memory.
+                    writer.write(Record::Whole(begin.clone()));
+                }
+                begin
             }
             Err(error) => {
                 self.complaints.say(&error);
@@ -140,16 +146,8 @@ impl Memory {
         self.writer = None;
         let Some(state_dir) = &self.state_dir else { return Ok(Loaded { is_new: true, ..Loaded::default() }) };
         let directory = Store::directory(state_dir, &self.root, replica);
-        let (mut store, loaded) = Store::open(&directory)?;
+        let (store, loaded) = Store::open(&directory)?;
         let complaints = self.complaints.clone();
-        if store.wants_snapshot() {
-            // Where there is nothing yet, or nothing that is understood: from here on every change is kept as it comes,
-            // so that a session that is killed in its first moments is not without memory.
-            let begin = loaded.synced.clone().unwrap_or_default();
-            if let Err(error) = store.snapshot(&begin) {
-                complaints.say(&error);
-            }
-        }
         self.writer =
             Some(Writer::start(store, complaints).map_err(|source| StoreError::Io { path: directory, source })?);
         Ok(loaded)
