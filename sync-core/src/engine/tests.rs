@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod planning;
 mod reconciled;
+mod simulation;
 
 use std::{collections::BTreeMap, time::Duration};
 
