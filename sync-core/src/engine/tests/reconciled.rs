@@ -17,7 +17,7 @@ enum Small {
     A,
     B,
     Link,
-    Dir(BTreeMap<&'static str, Small>),
+    Dir(BTreeMap<&'static str, Self>),
 }
 
 type Slot = Option<Small>;
