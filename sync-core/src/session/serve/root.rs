@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use sync_proto::message::{IgnoreSettings, ReplicaId};
+use sync_proto::{
+    Name,
+    message::{IgnoreSettings, ReplicaId},
+};
 use tokio::sync::Notify;
 
 use super::AgentError;
@@ -32,6 +35,10 @@ const TAKE_OVER_TIME_MAX: Duration = Duration::from_secs(10);
 /// killed says nothing, and its connection would live on for a minute.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(4);
 
+/// How long an agent waits for a root that another one holds, and how often it looks.
+const LOCK_TIME_MAX: Duration = Duration::from_secs(2);
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// A root that the agent was started with.
 #[derive(Debug)]
 pub(super) struct ServedRoot {
@@ -40,6 +47,8 @@ pub(super) struct ServedRoot {
     real: PathBuf,
     committer: Arc<Committer>,
     id: ReplicaId,
+    /// The root's `.synctl`, held open for the lock on it.
+    home: DirHandle,
     tenant: Mutex<Option<Tenant>>,
     freed: Notify,
     /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
@@ -122,6 +131,7 @@ impl ServedRoot {
         Ok(Self {
             path: path.to_owned(),
             real,
+            home: home_of(&committer).map_err(|error| error.to_string())?,
             committer: Arc::new(committer),
             id,
             tenant: Mutex::default(),
@@ -129,6 +139,20 @@ impl ServedRoot {
             asked: AtomicU64::new(0),
             idle: Mutex::default(),
         })
+    }
+
+    /// Takes the root for this agent alone. Another one that is just ending has a moment to let go of it; one that was
+    /// killed holds nothing.
+    pub(super) async fn lock(&self) -> Result<(), AgentError> {
+        let refused = |reason| AgentError::Root { root: self.path.clone(), reason };
+        let deadline = tokio::time::Instant::now() + LOCK_TIME_MAX;
+        while !self.home.try_lock().map_err(|error| refused(format!("it can't be locked: {error}")))? {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(refused("another agent on this machine serves it: stop that one first".to_owned()));
+            }
+            tokio::time::sleep(LOCK_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Whether a controller that names `path` means this root.
@@ -254,6 +278,11 @@ impl ServedRoot {
             close_replica(opened).await;
         }
     }
+}
+
+fn home_of(committer: &Committer) -> io::Result<DirHandle> {
+    let name = Name::new(b".synctl").map_err(io::Error::other)?;
+    committer.root().open_dir(name)
 }
 
 /// Ends a replica. It finishes what it is doing, which blocks.
