@@ -55,6 +55,10 @@ impl Guard for Around<'_> {
     fn is_our_directory(&self, path: &SyncPath) -> bool {
         self.doubtful.has_directory(path)
     }
+
+    fn is_in_doubt(&self, path: &SyncPath) -> bool {
+        self.doubtful.is_near(path)
+    }
 }
 
 impl Engine {
@@ -96,7 +100,6 @@ impl Engine {
         }
         self.mismatches.clear();
         self.whole.clear();
-        self.doubtful.clear();
         self.copies.clear();
         let solved = self.held.sweep();
         self.actions.extend(solved.into_iter().map(|path| Action::Report(Report::Solved(path))));
@@ -220,15 +223,15 @@ impl Engine {
     fn agree(&mut self, agreed: Vec<(SyncPath, Option<Node>)>) {
         let Self { known, flight, alpha, .. } = self;
         let alpha = alpha.as_ref().map(|(view, _)| &view.tree);
-        let record: Vec<_> = agreed
-            .into_iter()
-            .filter_map(|(path, node)| {
-                // A directory alone is agreed on where it stands now, whatever is under way in it.
-                let alone = node.as_ref().and_then(Node::as_dir).is_some_and(Dir::is_empty);
-                let certain = if alone { known.beta.dir(&path).is_some() } else { !flight.touches(&path) };
-                if certain { known.agree(&path, node, alpha) } else { None }
-            })
-            .collect();
+        let mut record = Vec::new();
+        for (path, node) in agreed {
+            // A directory alone is agreed on where it stands now, whatever is under way in it.
+            let alone = node.as_ref().and_then(Node::as_dir).is_some_and(Dir::is_empty);
+            let certain = if alone { known.beta.dir(&path).is_some() } else { !flight.touches(&path) };
+            if certain {
+                known.agree(&path, node, alpha, &mut record);
+            }
+        }
         if !record.is_empty() {
             self.actions.push_back(Action::Record(record));
         }

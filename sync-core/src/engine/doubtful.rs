@@ -1,14 +1,18 @@
 //! What was sent and not answered when the link was lost.
 //!
-//! Beta may have it, or get it yet, without having said so: where it does, that is no change by other hands. Not kept over
-//! a restart; what is then in doubt shows as a conflict, which costs a question and no content.
+//! Beta may have it, or get it yet, without having said so: where it does, that is no change by other hands. It is kept in
+//! mind as long as the replica is the same, because the agent may do what it has taken off the wire at any time after. Not
+//! kept over a restart; what is then in doubt shows as a conflict, which costs a question and no content.
 
 use std::collections::BTreeMap;
 
 use sync_proto::SyncPath;
 
-use super::plan::Planned;
+use super::{plan::Planned, view::is_near};
 use crate::tree::{Dir, Node};
+
+/// Most paths that are kept in mind.
+const PATHS_MAX: usize = 1 << 17;
 
 /// Content in doubt, by path.
 #[derive(Debug, Default)]
@@ -18,11 +22,21 @@ pub(super) struct Doubtful {
 
 impl Doubtful {
     pub(super) fn note(&mut self, operation: Planned) {
+        if self.nodes.len() >= PATHS_MAX {
+            self.nodes.clear();
+        }
         let (path, node) = match operation {
             Planned::Put { path, entry, .. } => (path, Node::from_entry(entry)),
-            Planned::Move { to, node, .. } => (to, node),
             Planned::MakeDirectory { path } => (path, Node::Directory(Dir::new())),
-            Planned::Remove { .. } => return,
+            Planned::Move { from, to, node } => {
+                self.nodes.entry(from).or_default();
+                (to, node)
+            }
+            // Nothing was sent, but what lies around is not what was agreed on.
+            Planned::Remove { path, .. } => {
+                self.nodes.entry(path).or_default();
+                return;
+            }
         };
         let nodes = self.nodes.entry(path).or_default();
         if !nodes.contains(&node) {
@@ -38,6 +52,11 @@ impl Doubtful {
     /// Whether a directory was sent there.
     pub(super) fn has_directory(&self, path: &SyncPath) -> bool {
         self.any(path, |sent| sent.as_dir().is_some())
+    }
+
+    /// Whether something was sent or removed there, above or beneath.
+    pub(super) fn is_near(&self, path: &SyncPath) -> bool {
+        is_near(&self.nodes, path)
     }
 
     fn any(&self, path: &SyncPath, holds: impl Fn(&Node) -> bool) -> bool {

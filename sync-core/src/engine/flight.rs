@@ -6,7 +6,7 @@ use sync_proto::{SyncPath, message::BatchId};
 
 use super::{
     plan::{Planned, PlannedStream, Source},
-    view::{has_ancestor_in, has_any_beneath},
+    view::{has_any_beneath, is_near},
 };
 
 /// Most bytes of content in bulk batches that are unanswered.
@@ -61,7 +61,7 @@ impl Flight {
     pub(super) fn abandon(&mut self) -> impl Iterator<Item = Planned> {
         let next = self.next;
         let before = std::mem::replace(self, Self { next, ..Self::default() });
-        before.sent.into_values().flat_map(|sent| sent.operations).chain(before.withdrawn.into_values())
+        before.sent.into_values().flat_map(|sent| sent.operations)
     }
 
     pub(super) fn begin(&mut self, lane: Lane, operations: Vec<Planned>, content_bytes: u64) -> BatchId {
@@ -197,10 +197,6 @@ impl Flight {
     pub(super) fn streams_beneath(&self, path: &SyncPath) -> bool {
         has_any_beneath(&self.streamed, path)
     }
-}
-
-fn is_near<V>(map: &BTreeMap<SyncPath, V>, path: &SyncPath) -> bool {
-    !map.is_empty() && (has_any_beneath(map, path) || has_ancestor_in(map, path))
 }
 
 fn release(map: &mut BTreeMap<SyncPath, u32>, path: &SyncPath) {

@@ -6,7 +6,7 @@
 use sync_proto::SyncPath;
 
 use super::{action::Recorded, flight::Flight, plan::Planned, view::View};
-use crate::tree::{Node, Tree};
+use crate::tree::{Dir, Node, Tree};
 
 /// After how many changes trees that are not all equal are made to share their memory again.
 const UNSHARED_CHANGES_MAX: u64 = 1024;
@@ -65,44 +65,69 @@ impl Known {
             operation.apply_to(&mut self.synced_ahead);
         }
         match operation {
-            Planned::MakeDirectory { path } => {
-                record.extend(self.take_over(path, Some(Node::from_entry(sync_proto::Entry::Directory)), alpha));
-            }
+            Planned::MakeDirectory { path } => self.take_over(path, Some(Node::Directory(Dir::new())), alpha, record),
             Planned::Put { path, entry, .. } => {
-                record.extend(self.take_over(path, Some(Node::from_entry(entry.clone())), alpha));
+                self.take_over(path, Some(Node::from_entry(entry.clone())), alpha, record);
             }
-            Planned::Remove { path, .. } => record.extend(self.take_over(path, None, alpha)),
+            Planned::Remove { path, .. } => self.take_over(path, None, alpha, record),
             Planned::Move { from, to, node } => {
-                record.extend(self.take_over(from, None, alpha));
-                record.extend(self.take_over(to, Some(node.clone()), alpha));
+                self.take_over(from, None, alpha, record);
+                self.take_over(to, Some(node.clone()), alpha, record);
             }
         }
     }
 
     /// Both sides have `node` there, now and when all in flight has been done.
-    pub(super) fn agree(&mut self, path: &SyncPath, node: Option<Node>, alpha: Option<&Tree>) -> Option<Recorded> {
+    pub(super) fn agree(
+        &mut self,
+        path: &SyncPath,
+        node: Option<Node>,
+        alpha: Option<&Tree>,
+        record: &mut Vec<Recorded>,
+    ) {
         match &node {
             Some(node) => drop(self.synced_ahead.insert(path, node.clone(), None)),
             None => drop(self.synced_ahead.remove(path)),
         }
-        self.take_over(path, node, alpha)
+        self.take_over(path, node, alpha, record);
     }
 
-    /// Puts `node` into *synced*, with alpha's stamp where alpha has the same. `None`: nothing has changed by it.
-    pub(super) fn take_over(&mut self, path: &SyncPath, node: Option<Node>, alpha: Option<&Tree>) -> Option<Recorded> {
+    /// Puts `node` into *synced*, with alpha's stamp where alpha has the same.
+    pub(super) fn take_over(
+        &mut self,
+        path: &SyncPath,
+        node: Option<Node>,
+        alpha: Option<&Tree>,
+        record: &mut Vec<Recorded>,
+    ) {
         self.unshared += 1;
         let Some(node) = node else {
-            self.synced.remove(path)?;
-            return Some((path.clone(), None));
+            record.extend(self.synced.remove(path).map(|_| (path.clone(), None)));
+            return;
         };
+        self.take_over_above(path, record);
         let same = alpha.and_then(|alpha| alpha.get(path).filter(|there| **there == node).map(|there| (alpha, there)));
         let (node, stamp) = match same {
             // Alpha's own subtree, for its stamps and to share its memory.
             Some((alpha, there)) => (there.clone(), alpha.stamp(path)),
             None => (node, None),
         };
-        self.synced.insert(path, node.clone(), stamp).ok()?;
-        Some((path.clone(), Some((node, stamp))))
+        if self.synced.insert(path, node.clone(), stamp).is_ok() {
+            record.push((path.clone(), Some((node, stamp))));
+        }
+    }
+
+    /// Alpha had the directories above when it sent something into them, and beta has them, made by other hands: that is
+    /// agreement, though it has not been noted yet.
+    fn take_over_above(&mut self, path: &SyncPath, record: &mut Vec<Recorded>) {
+        let is_missing = |above: &SyncPath| self.synced.dir(above).is_none() && self.beta.dir(above).is_some();
+        let missing: Vec<SyncPath> =
+            std::iter::successors(path.parent(), SyncPath::parent).take_while(is_missing).collect();
+        for above in missing.into_iter().rev() {
+            if self.synced.insert(&above, Node::Directory(Dir::new()), None).is_ok() {
+                record.push((above, Some((Node::Directory(Dir::new()), None))));
+            }
+        }
     }
 
     /// With nothing in flight: what is equal in alpha and here shares its memory. Where that is not all, what it costs is the

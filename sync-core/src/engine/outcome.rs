@@ -64,6 +64,7 @@ impl Engine {
                 self.held.hold(operation.path(), None, Some(now));
             }
             if lane == Lane::Stream {
+                self.doubtful.note(operation.clone());
                 self.flight.withdraw(id, operation);
             }
         }
@@ -113,7 +114,7 @@ impl Engine {
             }
             Outcome::Kept => {
                 // What was ours is gone; what is left is beta's own.
-                record.extend(self.known.take_over(&path, None, None));
+                self.known.take_over(&path, None, None, record);
                 self.kept.insert(path.clone());
             }
             Outcome::Mismatch => self.mismatch(&operation, now),

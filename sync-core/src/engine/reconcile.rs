@@ -96,6 +96,11 @@ pub trait Guard {
     fn is_our_directory(&self, _path: &SyncPath) -> bool {
         false
     }
+
+    /// There is something of that kind at the path, above or beneath.
+    fn is_in_doubt(&self, _path: &SyncPath) -> bool {
+        false
+    }
 }
 
 /// Nothing to go around.
@@ -316,7 +321,18 @@ impl Walk<'_> {
 
     /// Whether beta has what both agreed on, or what was sent there since.
     fn is_ours(&self, path: &SyncPath, old: &Node, synced: Option<&Node>) -> bool {
-        synced == Some(old) || self.limits.guard.is_ours(path, old)
+        if synced == Some(old) || self.limits.guard.is_ours(path, old) {
+            return true;
+        }
+        let Node::Directory(dir) = old else { return false };
+        // Some of it may be as it was agreed on, and some of it sent since.
+        let synced = synced.and_then(Node::as_dir);
+        self.limits.guard.is_in_doubt(path)
+            && (synced.is_some() || self.limits.guard.is_our_directory(path))
+            && dir.iter().all(|(name, node, _)| {
+                let synced = synced.and_then(|synced| synced.get(name));
+                path.join(name).is_ok_and(|child| self.is_ours(&child, node, synced))
+            })
     }
 
     /// Whether what stands at `path` may be removed as one: nothing beneath is under way, of unknown state, ignored, or kept

@@ -1,14 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod reconciled;
+mod simulation;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use sync_proto::{
     ContentId, Entry, SyncPath, Target,
     message::{
-        BatchId, Blob, Bounded, Change, Changes, IgnoreSettings, Opened, Outcome, Outcomes, Problem, ProblemKind, Problems,
-        ReplicaId, Sentence,
+        BatchId, Blob, Bounded, Change, Changes, IgnoreSettings, Opened, Outcome, Outcomes, Problem, ProblemKind,
+        Problems, ReplicaId, Sentence,
     },
 };
 

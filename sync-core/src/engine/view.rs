@@ -59,6 +59,11 @@ pub(super) fn has_any_beneath<V>(map: &BTreeMap<SyncPath, V>, path: &SyncPath) -
     map.range(path..).next().is_some_and(|(first, _)| first.starts_with(path))
 }
 
+/// Whether `map` has `path`, a directory above it, or something beneath.
+pub(super) fn is_near<V>(map: &BTreeMap<SyncPath, V>, path: &SyncPath) -> bool {
+    !map.is_empty() && (has_any_beneath(map, path) || has_ancestor_in(map, path))
+}
+
 /// Takes out of `set` what is `path`, above it or beneath it.
 pub(super) fn remove_near(set: &mut BTreeSet<SyncPath>, path: &SyncPath) {
     if !set.is_empty() {

@@ -311,7 +311,9 @@ fn every_state_with_something_ignored() {
 fn every_state_with_something_unknown() {
     let problems = [None, Some("d"), Some("d/x")];
     let mut cases = Vec::new();
-    for (alpha_problem, beta_problem) in problems.iter().flat_map(|alpha| problems.iter().map(move |beta| (*alpha, *beta))) {
+    for (alpha_problem, beta_problem) in
+        problems.iter().flat_map(|alpha| problems.iter().map(move |beta| (*alpha, *beta)))
+    {
         for (alpha_complete, beta_complete) in [(true, true), (true, false), (false, true)] {
             let case = Case { alpha_problem, beta_problem, alpha_complete, beta_complete, ..PLAIN };
             cases.extend(both_modes(case));
