@@ -221,6 +221,8 @@ impl Engine {
     /// Alpha was scanned, or changed.
     pub fn handle_alpha(&mut self, update: AlphaUpdate) {
         let AlphaUpdate { view, rules, hot } = update;
+        // Somebody tries again.
+        hot.iter().for_each(|path| remove_near(&mut self.kept, path));
         match &self.alpha {
             _ if self.held.is_empty() => {}
             Some((before, _)) => {

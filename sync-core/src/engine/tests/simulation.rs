@@ -321,6 +321,7 @@ impl World {
             return;
         }
         self.up = true;
+        self.back.clear();
         let opened = self.agent.open();
         self.say(|| format!("connected: {:?}", self.agent.index));
         self.engine.handle_opened(&opened, self.recorded.clone());
@@ -377,6 +378,12 @@ impl World {
     }
 
     fn pump(&mut self) {
+        for (from, to) in std::mem::take(&mut self.agent.moved) {
+            // What somebody had put there has moved along.
+            let along = |at: &SyncPath| to.join_path(&at.strip_prefix(&from)?).ok();
+            let along: Vec<SyncPath> = self.excused.iter().filter_map(along).collect();
+            self.excused.extend(along);
+        }
         while let Some(action) = self.engine.poll_action() {
             self.say(|| format!("    {action:?}"));
             format!("{action:?}").hash(&mut self.trace);

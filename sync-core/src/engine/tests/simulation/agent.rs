@@ -46,6 +46,8 @@ pub(super) struct Agent {
     applying: Option<(u64, Vec<Commit>)>,
     /// Everything that ever stood anywhere.
     pub(super) history: HashSet<(SyncPath, Entry)>,
+    /// What has been moved, from where to where.
+    pub(super) moved: Vec<(SyncPath, SyncPath)>,
     pub(super) out: VecDeque<ToController>,
     /// One operation in so many fails; 0: none.
     pub(super) faults: usize,
@@ -78,6 +80,7 @@ impl Agent {
             effects: BTreeMap::new(),
             applying: None,
             history: HashSet::new(),
+            moved: Vec::new(),
             out: VecDeque::new(),
             faults: 0,
         }
@@ -316,6 +319,7 @@ impl Agent {
         }
         let moved = self.disk.remove(from).unwrap();
         self.disk.insert(to, moved, None).unwrap();
+        self.moved.push((from.clone(), to.clone()));
         let changes = vec![(from.clone(), None), (to.clone(), Some(node.clone()))];
         Commit { outcome: Outcome::Applied, changes }
     }
