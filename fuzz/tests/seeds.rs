@@ -49,7 +49,7 @@ fn targets() -> Vec<(&'static str, Target)> {
         ("delta_round_trip", sync_fuzz::delta_round_trip),
         ("file_receiver", sync_fuzz::file_receiver),
         ("zstd_bound", sync_fuzz::zstd_bound),
-                ("ignore_file", sync_fuzz::ignore_file),
+        ("ignore_file", sync_fuzz::ignore_file),
     ]
 }
 

@@ -57,7 +57,7 @@ fn batch() -> Batch {
 fn to_agent() -> Vec<ToAgent> {
     let ignore = IgnoreSettings { patterns: list(vec![blob(b"*.log"), blob(b"!keep")]), ..IgnoreSettings::default() };
     vec![
-        ToAgent::Open(Open { session: SessionId(1), root: blob(b"/work"), ignore }),
+        ToAgent::Open(Open { session: SessionId(1), controller: ReplicaId([3; 16]), root: blob(b"/work"), ignore }),
         ToAgent::TreeRequest(list(vec![SyncPath::root(), path("src")])),
         ToAgent::Batch(batch()),
         ToAgent::Rescan,
