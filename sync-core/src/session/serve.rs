@@ -62,10 +62,10 @@ impl Agent {
     pub async fn start(options: AgentOptions) -> Result<Self, AgentError> {
         let AgentOptions { roots, listen, credentials, durable } = options;
         let roots = root::open_all(roots, durable)?;
+        let listener = Listener::bind(listen, &credentials).map_err(|error| AgentError::Listen(error.to_string()))?;
         for root in roots.iter() {
             root.lock().await?;
         }
-        let listener = Listener::bind(listen, &credentials).map_err(|error| AgentError::Listen(error.to_string()))?;
         let listener = Arc::new(listener);
         let task = tokio::spawn(accept(Arc::clone(&listener), Arc::clone(&roots)));
         Ok(Self { listener, roots, task })
