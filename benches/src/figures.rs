@@ -147,6 +147,7 @@ fn cell(tool: Tool, figure: &Figure, ours: Option<f64>) -> String {
         ours.filter(|ours| *ours > 0.0 && tool != Tool::Synctl).and_then(|ours| Some(figure.percentile(50)? / ours));
     match ratio {
         Some(ratio) if ratio >= 10.0 => format!("{} ({ratio:.0}×)", figure.show()),
+        Some(ratio) if ratio < 0.1 => format!("{} ({ratio:.3}×)", figure.show()),
         Some(ratio) => format!("{} ({ratio:.2}×)", figure.show()),
         None => figure.show(),
     }

@@ -89,12 +89,14 @@ pub(crate) fn plant(root: &Path, files: usize) -> Result<()> {
     Ok(())
 }
 
-/// The content of a file with one line in its middle changed, 4 KB of it: a save.
+/// The content of a file with one line in its middle changed, 4 KB of it: a save. No two edits that follow each other
+/// have the same length: rsync takes a file of the same length and the same second for unchanged.
 pub(crate) fn edited(number: usize, edit: u64) -> Vec<u8> {
     let mut content = text(number as u64, 4_096);
-    let line = format!("    let edited = {edit}; // changed here\n");
+    let length = usize::try_from(edit % 61).unwrap_or_default();
+    let line = format!("    let edited = {edit}; // changed here{}\n", ".".repeat(length));
     let middle = content.iter().skip(2_048).position(|byte| *byte == b'\n').map_or(2_048, |offset| 2_048 + offset + 1);
-    content.splice(middle..(middle + line.len()).min(content.len()), line.bytes());
+    content.splice(middle..(middle + 40).min(content.len()), line.bytes());
     content
 }
 
@@ -188,7 +190,7 @@ mod tests {
         assert!(same(&a, &b));
         fs::remove_file(a.join(file(3)))?;
         assert!(!same(&a, &b));
-        assert_ne!(edited(3, 1), edited(3, 2));
+        assert_ne!(edited(3, 1).len(), edited(3, 2).len());
         Ok(())
     }
 }

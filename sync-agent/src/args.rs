@@ -42,7 +42,7 @@ pub(crate) enum Command {
 /// What `serve` is told.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// A directory to serve; made when it is first asked for. May be repeated. Nothing outside is ever touched
+    /// A directory to serve; made where it is missing. May be repeated. Nothing outside is ever touched
     #[arg(long = "root", value_name = "DIR", required = true, value_hint = ValueHint::DirPath)]
     pub(crate) roots: Vec<PathBuf>,
     /// Where to listen, on UDP; port 0 picks a free one

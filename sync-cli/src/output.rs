@@ -70,6 +70,11 @@ impl Output {
         Self { quiet, form }
     }
 
+    /// Whether programs read it.
+    pub(crate) fn is_for_programs(&self) -> bool {
+        matches!(self.form, Form::Json)
+    }
+
     /// Shows one event. An error is one of stdout: a broken pipe where nobody reads any more.
     pub(crate) fn show(&mut self, event: &Event) -> io::Result<()> {
         match &mut self.form {

@@ -175,6 +175,12 @@ impl Engine {
         self.in_sync
     }
 
+    /// How many paths are all that is left to do, and wait to be tried again without anybody having been told of a problem:
+    /// their content changes whenever it is about to be sent.
+    pub fn unsettled(&self) -> usize {
+        if self.flight.is_empty() { self.held.silent() } else { 0 }
+    }
+
     /// Why the session is halted, if it is.
     pub fn halted(&self) -> Option<&str> {
         self.halted.as_deref()

@@ -45,6 +45,6 @@ pub use hello::{HELLO_TIME_MAX, HelloFailure, hello_initiate, hello_respond};
 pub use identity::{Identity, PublicKey};
 pub use keyfile::{KeyError, KeyFileError, read_public_keys};
 pub use listener::{AcceptError, HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, ListenError, Listener};
-pub use liveness::{Backoff, SILENCE_MAX, unheard};
+pub use liveness::{Backoff, SILENCE_MAX, silent_after, unheard};
 pub use secret::Secret;
 pub use tls::peer_key;

@@ -9,6 +9,7 @@
 //!
 //! What a crash leaves: nothing but the stage (`<root>/.synctl`), reaped when the root is opened again.
 
+mod applying;
 pub mod commit;
 pub mod contents;
 pub mod hash;
@@ -18,6 +19,8 @@ mod pending;
 pub mod problem;
 pub mod scan;
 pub mod stage;
+#[cfg(test)]
+mod tests;
 pub mod transfer;
 pub mod watch;
 mod worker;
@@ -25,14 +28,17 @@ mod worker;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::Sender;
 use sync_proto::{
-    ContentId, Entry, SyncPath,
+    Entry, SyncPath,
     message::{Expected, Operation, Outcome},
 };
 
@@ -44,7 +50,7 @@ use self::{
 use crate::{
     engine::view::View,
     ignore::Rules,
-    tree::{Stamp, Tree},
+    tree::{Node, Stamp, Tree},
 };
 
 /// What a replica is to be.
@@ -133,6 +139,8 @@ pub struct Replica {
     commands: Sender<Command>,
     waker: watch::Waker,
     thread: Option<JoinHandle<()>>,
+    /// Ends a scan and the reading of a large file in the middle.
+    stop: Arc<AtomicBool>,
     root: PathBuf,
 }
 
@@ -148,9 +156,11 @@ impl Replica {
         sink: impl FnMut(Observation) + Send + 'static,
     ) -> io::Result<Self> {
         let (commands, inbox) = crossbeam_channel::unbounded();
-        let (observer, waker) = Observer::new(root, options, inbox, commands.clone(), Box::new(sink))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (observer, waker) =
+            Observer::new(root, options, inbox, commands.clone(), Box::new(sink), Arc::clone(&stop))?;
         let thread = std::thread::Builder::new().name("synctl-observer".to_owned()).spawn(move || observer.run())?;
-        Ok(Self { commands, waker, thread: Some(thread), root: root.to_owned() })
+        Ok(Self { commands, waker, thread: Some(thread), stop, root: root.to_owned() })
     }
 
     /// Where it is.
@@ -183,6 +193,7 @@ impl Replica {
 
 impl Drop for Replica {
     fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
         self.send(Command::Stop);
         if let Some(thread) = self.thread.take() {
             // A panic of the observer has been reported by the thread itself.
@@ -201,5 +212,7 @@ impl std::fmt::Debug for Replica {
 #[derive(Debug)]
 struct Hashed {
     path: SyncPath,
-    result: io::Result<(ContentId, u64, bool, Stamp)>,
+    result: io::Result<(Node, Stamp)>,
+    /// Whether it had been written to so recently when the reading began that its stat data may not show the next write.
+    recent: bool,
 }

@@ -16,7 +16,6 @@ mod serve;
 mod streams;
 mod tell;
 
-
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -26,6 +25,7 @@ use std::{
 use sync_proto::message::{IgnoreSettings, ReplicaId};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::serve::{Agent, AgentError, AgentOptions};
 use self::{
     connect::Target,
     controller::{Controller, Request},
@@ -34,7 +34,6 @@ use self::{
     memory::Memory,
     report::Reporter,
 };
-pub use self::serve::{Agent, AgentError, AgentOptions};
 use crate::{
     engine::{Engine, Mode},
     ignore::{IgnoreError, Rules},
@@ -151,7 +150,7 @@ pub struct Session {
     local: Option<local::LocalAgent>,
 }
 
-/// The events of a session, in order.
+/// The events of a session, in order. To be read, or dropped: what is not read waits in memory.
 #[derive(Debug)]
 pub struct Events {
     receiver: mpsc::UnboundedReceiver<Event>,
@@ -219,16 +218,21 @@ impl Session {
         let shared = Arc::new(Shared { destination: shown, started: Instant::now(), status: Mutex::default() });
         let (events, receiver) = mpsc::unbounded_channel();
         let (requests, inbox) = mpsc::unbounded_channel();
-        let mut memory = Memory::new(state_dir, &alpha);
+        let mut memory = Memory::new(state_dir, &alpha, events.clone());
         let mailbox = Arc::new(Mailbox::default());
         let contents = Arc::new(Contents::new(CONTENTS_BYTES_MAX));
-        let replica_options =
-            ReplicaOptions { rules, contents: Some(Arc::clone(&contents)), hint: memory.hint(), committer: None };
-        let unreadable = |source| StartError::Source { path: alpha.clone(), source };
-        let sink = Arc::clone(&mailbox);
-        let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
-        let replica =
-            Replica::start(&alpha, replica_options, move |observation| sink.put(observation)).map_err(unreadable)?;
+        let (sink, keep) = (Arc::clone(&mailbox), Arc::clone(&contents));
+        let observe = move || {
+            let options = ReplicaOptions { rules, contents: Some(keep), hint: memory.hint(), committer: None };
+            let unreadable = |source| StartError::Source { path: alpha.clone(), source };
+            let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
+            let replica =
+                Replica::start(&alpha, options, move |observation| sink.put(observation)).map_err(unreadable)?;
+            Ok::<_, StartError>((memory, root, replica))
+        };
+        // What is known of the past may be long to read.
+        let (memory, root, replica) =
+            tokio::task::spawn_blocking(observe).await.map_err(|error| StartError::System(error.to_string()))??;
         let controller = Controller {
             engine: Engine::new(mode),
             replica,
@@ -243,6 +247,7 @@ impl Session {
             started: shared.started,
             flushes: std::collections::BTreeMap::new(),
             next_flush: 0,
+            alpha_lost: None,
         };
         let task = tokio::spawn(controller.run());
         Ok((Self { requests, shared, task, local }, Events { receiver }))
@@ -307,7 +312,9 @@ impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Local(path) => write!(f, "{}", path.display()),
-            Self::Quic { host, port, path } if host.contains(':') => write!(f, "quic://[{host}]:{port}{}", path.display()),
+            Self::Quic { host, port, path } if host.contains(':') => {
+                write!(f, "quic://[{host}]:{port}{}", path.display())
+            }
             Self::Quic { host, port, path } => write!(f, "quic://{host}:{port}{}", path.display()),
         }
     }

@@ -55,7 +55,7 @@ impl Daemon {
 /// The bytes that one changed file costs both ways, in a pass over nothing but it.
 pub(crate) fn wire_of_one_file(tools: &Tools, daemon: &Daemon, source: &Path, name: &str) -> Result<f64> {
     let mut command = Command::new(tools.program(Tool::Rsync)?);
-    command.args(["-az", "--no-whole-file", "--stats"]).arg(source.join(name)).arg(daemon.url());
+    command.args(["-az", "--ignore-times", "--no-whole-file", "--stats"]).arg(source.join(name)).arg(daemon.url());
     wire_bytes(&finish(&mut command, Duration::from_secs(300))?)
 }
 

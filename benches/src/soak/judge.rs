@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 
 use super::LIMIT;
 use crate::peer::Pair;
@@ -22,16 +22,16 @@ pub(super) fn settle(pair: &Pair, after: &str) -> Result<()> {
         let mut command = Command::new("rsync");
         command.args(["-rlEnic", "--delete", "--no-times", "--exclude=/.synctl", "--exclude=.git"]);
         command.arg(format!("{}/", pair.source.display())).arg(format!("{}/", pair.target.display()));
-        let different = finish(&mut command, LIMIT)?;
-        if different.is_empty() {
+        // It fails where files vanish before its eyes: it is asked again.
+        let verdict = finish(&mut command, LIMIT);
+        if verdict.as_ref().is_ok_and(String::is_empty) {
             return Ok(());
         }
-        let lines: Vec<&str> = different.lines().take(20).collect();
-        ensure!(
-            Instant::now() < deadline,
-            "after {after} {} differences remain: {lines:#?}",
-            different.lines().count()
-        );
+        if Instant::now() > deadline {
+            let different = verdict?;
+            let lines: Vec<&str> = different.lines().take(20).collect();
+            bail!("after {after} {} differences remain: {lines:#?}", different.lines().count());
+        }
         std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -78,7 +78,9 @@ async fn bring_over(running: &mut Running) -> io::Result<End> {
                     // The session would try again; a push does not, and must not say so.
                     *retry_in = None;
                 }
-                if listened_to {
+                // What ends it goes to stderr, for a person; a program wants it among the events too.
+                let reason = (next == Next::GiveUp).then(|| reason_of(&event)).flatten();
+                if listened_to && (reason.is_none() || output.is_for_programs()) {
                     match output.show(&event) {
                         Ok(()) => {}
                         // Nobody reads: the work is done all the same, and the exit code tells.
@@ -89,7 +91,7 @@ async fn bring_over(running: &mut Running) -> io::Result<End> {
                 match next {
                     Next::Flush => flush = Some(Box::pin(session.flush())),
                     Next::Wait => {}
-                    Next::GiveUp => return Ok(End::CouldNot(None)),
+                    Next::GiveUp => return Ok(End::CouldNot(reason)),
                 }
             }
             result = flushed => {
@@ -99,6 +101,15 @@ async fn bring_over(running: &mut Running) -> io::Result<End> {
                 }
             }
         }
+    }
+}
+
+/// Why a push gives up, in the words of the event that ends it.
+fn reason_of(event: &Event) -> Option<String> {
+    match event {
+        Event::Disconnected { reason, .. } | Event::Halted { reason } => Some(reason.clone()),
+        Event::Stopped { reason } => reason.clone(),
+        _ => None,
     }
 }
 

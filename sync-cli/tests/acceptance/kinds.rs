@@ -113,8 +113,9 @@ fn fault_26_hard_links_are_copies() {
     // The kernel names one name only; a scan finds the other.
     save_in_place(&lab.source.join("c"), b"two names at once");
     lab.arrives("c", b"two names at once");
-    drop(watch);
-    assert_eq!(lab.push(&agent).code, Some(0));
+    watch.interrupt(PATIENCE);
+    let pushed = lab.push(&agent);
+    assert_eq!(pushed.code, Some(0), "{pushed:?}");
     lab.settle();
 }
 
@@ -160,7 +161,7 @@ fn fault_28_fifo_and_socket_are_problems() {
     let left_out = ["pipe", "socket", "d0/later"];
     lab.settle_but(&left_out);
     assert!(left_out.iter().all(|name| fs::symlink_metadata(lab.target.join(name)).is_err()));
-    drop(watch);
+    watch.interrupt(PATIENCE);
     let pushed = lab.push(&agent);
     assert_eq!(pushed.code, Some(1), "problems remain: {pushed:?}");
 }

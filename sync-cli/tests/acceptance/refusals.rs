@@ -225,10 +225,11 @@ fn fault_44_two_sessions_on_one_root() {
     let agent = lab.agent();
     let watch = lab.watch(&agent);
     let second = run(push(&lab, &lab.source, &lab.destination(agent.port)), PATIENCE);
-    refused(&second, &[&watch.pid().to_string()]);
+    // Over a network the address is all there is to name it by.
+    refused(&second, &["in use", "127.0.0.1:"]);
     fs::write(lab.source.join("d0/new"), body(1, 100)).unwrap();
     lab.settle();
-    drop(agent);
+    drop((watch, agent));
 }
 
 /// A mistyped option is answered by the parser, with the same exit code; `--help` shows how it is done.

@@ -185,7 +185,7 @@ fn fault_13_same_size_same_mtime_edit() {
     let watch = lab.watch(&agent);
     edit(b"let", b"LET");
     lab.settle();
-    drop(watch);
+    watch.interrupt(PATIENCE);
     edit(b"LET", b"let");
     let pushed = run(lab.command("push", agent.port), PATIENCE);
     assert_eq!(pushed.code, Some(0), "{pushed:?}");

@@ -119,9 +119,9 @@ fn push_gives_up_where_no_agent_is() {
         .env("SYNCTL_SECRET", "synctl-secret-1:AAECAwQFBgcICQoLDA0ODw")
         .output()
         .unwrap();
-    let stdout = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(2), "{stdout}");
-    assert!(stdout.contains("not connected: ") && !stdout.contains("trying again"), "{stdout}");
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{stdout}{stderr}");
+    assert!(stderr.contains("is the agent running there") && !stdout.contains("trying again"), "{stdout}{stderr}");
 }
 
 #[test]

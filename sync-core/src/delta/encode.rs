@@ -39,10 +39,20 @@ pub enum Effort {
 }
 
 impl Effort {
+    /// The zstd level where the match finder's tables hold all of the base.
     fn level(self) -> i32 {
         match self {
             Self::Fast => 3,
             Self::Thorough => 12,
+        }
+    }
+
+    /// The zstd level beside long-distance matching. Level 1 is the faster one and finds more than level 3: 766 bytes in
+    /// 5 ms for two edits in 8 MiB of noise, instead of 11,322 in 8. 12 takes four times as long as 9 for the same bytes.
+    fn level_far(self) -> i32 {
+        match self {
+            Self::Fast => 1,
+            Self::Thorough => 9,
         }
     }
 }
@@ -123,7 +133,7 @@ fn compress_far(dictionary: &[u8], middle: &[u8], effort: Effort, delta: &mut Ve
     let mut context = CCtx::try_create()?;
     for parameter in [
         CParameter::Format(FrameFormat::Magicless),
-        CParameter::CompressionLevel(effort.level()),
+        CParameter::CompressionLevel(effort.level_far()),
         CParameter::ContentSizeFlag(false),
         CParameter::WindowLog(window),
         // Without it the match finder silently forgets all but the last stretch of a large base.

@@ -88,10 +88,13 @@ fn a_line_moved_far_costs_little() {
 #[test]
 fn a_large_base_is_found_beyond_the_match_finders_tables() {
     // Noise has no matches but those in the base; every one that is missed shows.
-    let base = noise(2 << 20, 1);
-    let new = replaced(&replaced(&base, 1_500_000, 3, b"other"), 500, 0, b"inserted");
-    let payload = check(&base, &new);
-    assert!(payload <= 400, "{payload} bytes");
+    let base = noise(8 << 20, 1);
+    let new = replaced(&replaced(&base, 7_500_000, 3, b"other"), 500, 0, b"inserted");
+    for effort in [Effort::Fast, Effort::Thorough] {
+        let delta = Encoder::new().encode(&base, &new, effort);
+        assert!(delta.len() <= 1_000, "{} bytes with {effort:?}", delta.len());
+        assert!(decode(&base, &delta, new.len() as u64).unwrap() == new);
+    }
 }
 
 #[test]

@@ -119,6 +119,11 @@ impl Held {
         self.holds.is_empty()
     }
 
+    /// How many paths wait without the user having been told.
+    pub(super) fn silent(&self) -> usize {
+        self.silent
+    }
+
     /// Whether something waits of which the user does not know: not all is done then.
     pub(super) fn has_silent(&self) -> bool {
         self.silent > 0

@@ -2,7 +2,7 @@
 //!
 //! [`reconcile`] is a pure function of *alpha*, *beta* and *synced*. It walks the three side by side, skips whatever is
 //! equal in all of them unread, and says for each path that is not what shall happen there: a [`Step`], a conflict, or
-//! that both sides already agree. Why each branch is safe stands beside it; the rules are those of design.md §5.
+//! that both sides already agree. Why each branch is safe stands beside it; the rules in words are those of [`Mode`].
 
 use sync_proto::{Entry, SyncPath};
 

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod planning;
 mod reconciled;
 mod simulation;
 

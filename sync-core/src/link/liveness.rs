@@ -32,6 +32,21 @@ pub async fn unheard(connection: &Connection, limit: Duration) {
     }
 }
 
+/// Whether the peer is silent for `limit` after it was spoken to. To be made *before* something is sent to it, which a live
+/// peer acknowledges, and awaited after.
+pub fn silent_after(connection: &Connection, limit: Duration) -> impl Future<Output = bool> + Send + use<> {
+    let before = heard(connection);
+    let connection = connection.clone();
+    async move {
+        let answered = async {
+            while heard(&connection) == before {
+                time::sleep(limit / 20).await;
+            }
+        };
+        time::timeout(limit, answered).await.is_err()
+    }
+}
+
 /// Counts frames in packets that the peer's keys opened: any packet of a live peer has one of these.
 fn heard(connection: &Connection) -> u64 {
     let frames = connection.stats().frame_rx;

@@ -1,6 +1,12 @@
 //! One file read once: its content id, and the content itself where it is small.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use sync_proto::{ContentId, Name, limits::FILE_BYTES_MAX};
 
@@ -13,9 +19,24 @@ use crate::{
 /// Bytes read at once from a large file: large enough that BLAKE3 runs at full width, small enough for the cache.
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// A buffer that serves many files.
+/// A buffer that serves many files, and what ends the reading of a large one before its time.
 #[derive(Debug, Default)]
-pub struct HashBuffer(Vec<u8>);
+pub struct HashBuffer {
+    bytes: Vec<u8>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Reading was ended because nobody wants to know any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the replica is ending")]
+pub struct Stopped;
+
+impl HashBuffer {
+    /// A buffer whose reading ends, in an error, once `stop` is set.
+    pub fn stopped_by(stop: Arc<AtomicBool>) -> Self {
+        Self { bytes: Vec::new(), stop }
+    }
+}
 
 /// How content that was read is offered to the store of recent content.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +58,12 @@ pub struct TooLarge {
 
 /// Reads `name` in `dir` and says what it is, with the stat data from *before* the first byte was read: what is written
 /// while it is read makes that stat data old, and the next look reads again.
-pub fn hash_file(dir: &DirHandle, name: Name<'_>, buffer: &mut HashBuffer, keep: Keep<'_>) -> io::Result<(Node, Stamp)> {
+pub fn hash_file(
+    dir: &DirHandle,
+    name: Name<'_>,
+    buffer: &mut HashBuffer,
+    keep: Keep<'_>,
+) -> io::Result<(Node, Stamp)> {
     let (mut file, stat) = dir.open_file(name)?;
     hash_open(&mut file, &stat, buffer, keep)
 }
@@ -52,8 +78,11 @@ pub fn hash_open(
     if stat.len > FILE_BYTES_MAX {
         return Err(io::Error::other(TooLarge { len: stat.len }));
     }
-    let (content, len) =
-        if stat.len <= CONTENT_KEPT_BYTES_MAX { hash_small(file, stat, buffer, keep)? } else { hash_large(file)? };
+    let (content, len) = if stat.len <= CONTENT_KEPT_BYTES_MAX {
+        hash_small(file, stat, buffer, keep)?
+    } else {
+        hash_large(file, &buffer.stop)?
+    };
     Ok((Node::File { content, len, executable: stat.executable }, stat.stamp))
 }
 
@@ -63,7 +92,7 @@ fn hash_small(
     buffer: &mut HashBuffer,
     keep: Keep<'_>,
 ) -> io::Result<(ContentId, u64)> {
-    let buffer = &mut buffer.0;
+    let HashBuffer { bytes: buffer, stop } = buffer;
     // One byte more than the length: a full buffer means that the file has grown, a short read that it is whole.
     let wanted = usize::try_from(stat.len).unwrap_or(usize::MAX).saturating_add(1);
     if buffer.len() < wanted {
@@ -83,7 +112,7 @@ fn hash_small(
         // It grew: the rest is read as of a large file, after what is here.
         let mut hasher = blake3::Hasher::new();
         hasher.update(bytes);
-        let rest = hash_rest(file, &mut hasher)?;
+        let rest = hash_rest(file, &mut hasher, stop)?;
         return Ok((ContentId(*hasher.finalize().as_bytes()), filled as u64 + rest));
     }
     let content = ContentId(*blake3::hash(bytes).as_bytes());
@@ -95,16 +124,19 @@ fn hash_small(
     Ok((content, filled as u64))
 }
 
-fn hash_large(file: &mut std::fs::File) -> io::Result<(ContentId, u64)> {
+fn hash_large(file: &mut std::fs::File, stop: &AtomicBool) -> io::Result<(ContentId, u64)> {
     let mut hasher = blake3::Hasher::new();
-    let len = hash_rest(file, &mut hasher)?;
+    let len = hash_rest(file, &mut hasher, stop)?;
     Ok((ContentId(*hasher.finalize().as_bytes()), len))
 }
 
-fn hash_rest(file: &mut std::fs::File, hasher: &mut blake3::Hasher) -> io::Result<u64> {
+fn hash_rest(file: &mut std::fs::File, hasher: &mut blake3::Hasher, stop: &AtomicBool) -> io::Result<u64> {
     let mut block = vec![0; BLOCK_BYTES];
     let mut len = 0;
     loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other(Stopped));
+        }
         match file.read(&mut block) {
             Ok(0) => return Ok(len),
             Ok(read) => {

@@ -1,12 +1,12 @@
 //! A look at one path: what stands there now, and what the index makes of it.
 
-use std::{io, time::SystemTime};
+use std::{collections::BTreeMap, io, time::SystemTime};
 
-use sync_proto::{Name, SyncPath, Target};
+use sync_proto::{Name, SyncPath, Target, message::Problem};
 
 use super::{
     hash::{Keep, hash_file},
-    observer::Observer,
+    observer::{Observer, scan_threads},
     pending::RECHECK,
     problem,
     scan::{Scan, read_ignore_file},
@@ -22,7 +22,19 @@ use crate::{
 const HASH_AT_ONCE_BYTES_MAX: u64 = 2 << 20;
 /// A file modified within this time of being read may change again without its stat data showing it: the grain of a file
 /// system's clock, with room.
-const CLOCK_GRAIN_NANOS: i64 = 20_000_000;
+const CLOCK_GRAIN_NANOS: u64 = 20_000_000;
+
+/// Whether a file was written to so shortly before `at` (nanoseconds since 1970) that one more write may not show in its
+/// stat data. A time in the future is not recent, and neither is one that somebody set.
+pub(super) fn is_recent(stamp: Stamp, at: i64) -> bool {
+    [stamp.mtime_ns, stamp.ctime_ns].iter().any(|&written| at.abs_diff(written) < CLOCK_GRAIN_NANOS)
+}
+
+/// The time as stat data has it: nanoseconds since 1970.
+pub(super) fn now_nanos() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}
 
 /// What a look at a path came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +100,8 @@ impl Observer {
             return self.forget(path);
         }
         match stat.kind {
-            Kind::Directory if self.index.dir(path).is_some() => {
+            // One that is not watched is another than the one in the index: that has gone, with its watch.
+            Kind::Directory if self.index.dir(path).is_some() && self.watcher.is_watched(path) => {
                 self.solved(path);
                 Looked::Same
             }
@@ -116,9 +129,10 @@ impl Observer {
         }
         let contents = self.contents.clone();
         let keep = contents.as_deref().map_or(Keep::Nothing, Keep::Always);
+        let begun = now_nanos();
         match hash_file(dir, name, &mut self.buffer, keep) {
             Ok((node, stamp)) => {
-                self.recheck_if_racy(path, stamp);
+                self.recheck_if(path, is_recent(stamp, begun));
                 self.take(path, node, Some(stamp))
             }
             Err(error) if problem::is_gone(&error) => self.gone(path),
@@ -126,12 +140,10 @@ impl Observer {
         }
     }
 
-    /// A file whose mtime is very recent is read once more when it is quiet.
-    fn recheck_if_racy(&mut self, path: &SyncPath, stamp: Stamp) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i64;
-        let recent = now.saturating_sub(stamp.mtime_ns) < CLOCK_GRAIN_NANOS;
-        // Once: a file that is read again a second later and has not changed is not recent any more.
-        if recent && self.racy.insert(path.clone()) {
+    /// A file that was written to just before it was read is read once more when it is quiet.
+    pub(super) fn recheck_if(&mut self, path: &SyncPath, recent: bool) {
+        if recent {
+            self.racy.insert(path.clone());
             self.pending.note_later(path.clone(), RECHECK, self.now);
         } else {
             self.racy.remove(path);
@@ -183,7 +195,7 @@ impl Observer {
         self.unwatched.retain(|unwatched| !unwatched.starts_with(path));
     }
 
-    fn failed(&mut self, path: &SyncPath, error: &io::Error) -> Looked {
+    pub(super) fn failed(&mut self, path: &SyncPath, error: &io::Error) -> Looked {
         let problem = problem::at(path, error);
         // What the index has of it stays: it is neither there nor gone, and the problem says so to whoever plans.
         if self.problems.insert(path.clone(), problem.clone()).as_ref() != Some(&problem) {
@@ -207,10 +219,29 @@ impl Observer {
         self.changed |= self.problems.len() != before;
     }
 
+    /// A scan of `path` found these problems, and no others.
+    fn problems_beneath(&mut self, path: &SyncPath, found: BTreeMap<SyncPath, Problem>) {
+        let before = self.problems.iter().filter(|(known, _)| known.starts_with(path));
+        self.changed |= !before.eq(found.iter());
+        self.problems.retain(|known, _| !known.starts_with(path));
+        self.problems.extend(found);
+    }
+
     /// Scans `path` and all beneath it, and brings the index up to date.
     pub(super) fn rescan(&mut self, path: &SyncPath) -> Looked {
+        self.distrust_racy(path);
         let hint = self.index.dir(path).cloned();
-        self.rescan_with(path, hint.as_ref(), 1)
+        // Anything but the whole is done sooner than threads are started.
+        self.rescan_with(path, hint.as_ref(), if path.is_root() { scan_threads() } else { 1 })
+    }
+
+    /// A file that may have changed without its stat data showing it is read again by the next scan.
+    fn distrust_racy(&mut self, path: &SyncPath) {
+        for racy in self.racy.range(path..).take_while(|racy| racy.starts_with(path)) {
+            if let Some(node @ Node::File { .. }) = self.index.get(racy).cloned() {
+                let _ = self.index.insert(racy, node, None);
+            }
+        }
     }
 
     /// The same, with what is known to have been there before, or elsewhere.
@@ -221,8 +252,12 @@ impl Observer {
         };
         let contents = self.contents.clone();
         let keep = contents.as_deref().map_or(Keep::Nothing, Keep::IfRoom);
-        let scan = Scan { root: &self.root, watcher: &self.watcher, keep, threads };
+        let scan = Scan { root: &self.root, watcher: &self.watcher, keep, threads, stop: &self.stop };
         let scanned = scan.run(path, scope, hint);
+        if self.is_stopping() {
+            // Half a scan says nothing.
+            return Looked::Same;
+        }
 
         self.rules = if path.is_root() { self.bare_rules.clone() } else { self.rules.without_below(path) };
         for (dir, kind, bytes) in &scanned.ignore_files {
@@ -230,9 +265,7 @@ impl Observer {
         }
         self.unwatched.retain(|unwatched| !unwatched.starts_with(path));
         self.note_unwatched(scanned.unwatched);
-        self.solved_beneath(path);
-        self.changed |= !scanned.problems.is_empty();
-        self.problems.extend(scanned.problems);
+        self.problems_beneath(path, scanned.problems);
         let before = self.index.dir(path).cloned().unwrap_or_default();
         let Some(dir) = scanned.dir else {
             return if self.problems.contains_key(path) { Looked::Changed } else { self.forget(path) };
@@ -270,16 +303,20 @@ impl Observer {
 
     /// A directory was moved within the root: what is known of it moves along, and it is scanned against that.
     pub(super) fn moved(&mut self, from: &SyncPath, to: &SyncPath) -> Looked {
+        self.distrust_racy(from);
         let hint = match self.index.get(from) {
             Some(Node::Directory(dir)) => Some(dir.clone()),
             _ => None,
         };
+        self.pending.rebase(from, to, self.now);
         if hint.is_none() && self.index.dir(to).is_some() {
             // Our own move: the index knows.
             return Looked::Same;
         }
+        self.racy.retain(|racy| !racy.starts_with(from));
         self.index.remove(from);
-        self.pending.forget_beneath(from);
+        self.solved_beneath(from);
+        self.unwatched.retain(|unwatched| !unwatched.starts_with(from));
         self.rules = self.rules.without_below(from);
         if self.rules.is_ignored(to, true) {
             self.watcher.remove_below(to);
@@ -296,7 +333,6 @@ impl Observer {
         self.rescan(parent);
         Looked::Changed
     }
-
 }
 
 #[cfg(test)]

@@ -7,28 +7,32 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use sync_proto::{Name, SyncPath, message::Problem};
+use sync_proto::{SyncPath, message::Problem};
 
 use super::{
-    Applied, Hashed, Observation, ReplicaOptions, Seen, Work,
-    commit::{Commit, Committer, IndexChange},
+    Hashed, Observation, ReplicaOptions, Seen, Work,
+    commit::{Commit, Committer},
     contents::Contents,
     hash::HashBuffer,
     look::Looked,
     pending::{Due, Pending, QUIET_GONE, QUIET_MODIFIED, Urgency},
+    problem,
     watch::{Drained, Events, Hint, Waker, Watcher, watch},
-    worker::{self, Job},
+    worker::Workers,
 };
 use crate::{
     engine::view::View,
     ignore::Rules,
-    sys::DirHandle,
-    tree::{Node, Tree},
+    sys::{DirHandle, Kind},
+    tree::{Stamp, Tree},
 };
 
 /// How often everything is scanned again, whatever the events say: what they can't tell (writes through a mapping, a
@@ -41,20 +45,40 @@ const SCAN_THREADS_MAX: usize = 8;
 
 /// What the observer is told.
 pub(super) enum Command {
-    Apply { tag: u64, work: Work, since: Instant },
+    Apply {
+        tag: u64,
+        work: Work,
+        since: Instant,
+    },
     /// Bulk work has been done by the worker.
-    Done { tag: u64, commits: Vec<Commit>, since: Instant },
+    Done {
+        tag: u64,
+        commits: Vec<Commit>,
+        since: Instant,
+    },
     /// A large file has been read by the worker.
     Hashed(Hashed),
     Flush(u64),
     Rescan,
+    /// A thread beside the observer has panicked.
+    Failed,
     Stop,
+}
+
+/// A flush that waits for large files to be read.
+#[derive(Debug)]
+struct Flush {
+    token: u64,
+    /// Files whose reading may have begun before the flush: what comes of it counts only if it still stands.
+    before: BTreeSet<SyncPath>,
+    /// Files whose reading began after it.
+    after: BTreeSet<SyncPath>,
 }
 
 pub(super) struct Observer {
     root_path: PathBuf,
     pub(super) root: DirHandle,
-    committer: Option<Arc<Committer>>,
+    pub(super) committer: Option<Arc<Committer>>,
     pub(super) watcher: Watcher,
     events: Events,
     /// The rules without the ignore files of the tree.
@@ -74,18 +98,22 @@ pub(super) struct Observer {
     pub(super) changed: bool,
     pub(super) now: Instant,
     inbox: Receiver<Command>,
-    /// Reads large files. A thread of its own: a batch does not wait for it, nor it for a batch.
-    hasher: Sender<Job>,
+    /// Set when nobody wants to know any more.
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) workers: Workers,
+    /// Files that are being read beside.
     hashing: BTreeSet<SyncPath>,
-    applier: Sender<Job>,
+    flushes: Vec<Flush>,
+    /// Directories in whose rules something has changed: to be scanned, not only looked at, when they are due.
+    pub(super) rescans: BTreeSet<SyncPath>,
     /// Bulk work that waits for the applier, which does one at a time.
-    queue: VecDeque<(u64, Work, Instant)>,
+    pub(super) queue: VecDeque<(u64, Work, Instant)>,
     /// What the applier is changing now. Hints about it wait until the index knows.
-    applying: Option<BTreeSet<SyncPath>>,
+    pub(super) applying: Option<BTreeSet<SyncPath>>,
     deferred: Vec<Hint>,
     next_rescan: Instant,
     next_poll: Instant,
-    sink: Box<dyn FnMut(Observation) + Send>,
+    pub(super) sink: Box<dyn FnMut(Observation) + Send>,
 }
 
 impl Observer {
@@ -95,18 +123,13 @@ impl Observer {
         inbox: Receiver<Command>,
         answers: Sender<Command>,
         sink: Box<dyn FnMut(Observation) + Send>,
+        stop: Arc<AtomicBool>,
     ) -> io::Result<(Self, Waker)> {
         let ReplicaOptions { rules, contents, hint, committer } = options;
         let root = DirHandle::open_root(root_path)?;
         let (watcher, events) = watch(root_path)?;
         let waker = watcher.waker();
-        let (hasher, hash_jobs) = crossbeam_channel::unbounded();
-        worker::start("synctl-hasher", root.try_clone()?, None, hash_jobs, answers.clone(), waker.clone())?;
-        let (applier, apply_jobs) = crossbeam_channel::unbounded();
-        if committer.is_some() {
-            let committer = committer.clone();
-            worker::start("synctl-applier", root.try_clone()?, committer, apply_jobs, answers, waker.clone())?;
-        }
+        let workers = Workers::start(&root, committer.as_ref(), &answers, &waker, Arc::clone(&stop))?;
         let now = Instant::now();
         let observer = Self {
             root_path: root_path.to_owned(),
@@ -121,15 +144,17 @@ impl Observer {
             pending: Pending::default(),
             racy: BTreeSet::new(),
             contents,
-            buffer: HashBuffer::default(),
+            buffer: HashBuffer::stopped_by(Arc::clone(&stop)),
             unwatched: BTreeSet::new(),
             warned_unwatched: false,
             changed: false,
             now,
             inbox,
-            hasher,
+            stop,
+            workers,
             hashing: BTreeSet::new(),
-            applier,
+            flushes: Vec::new(),
+            rescans: BTreeSet::new(),
             queue: VecDeque::new(),
             applying: None,
             deferred: Vec::new(),
@@ -142,12 +167,18 @@ impl Observer {
 
     pub(super) fn run(mut self) {
         self.scan_all();
+        if self.is_stopping() {
+            return;
+        }
         let seen = self.seen(Vec::new(), self.now, self.now);
         (self.sink)(Observation::Scanned(seen));
         let mut hints = Vec::new();
         loop {
             if let Err(error) = self.events.wait(Some(self.timeout()), &mut hints) {
                 return self.lost(format!("the source can't be watched any more: {error}"));
+            }
+            if self.is_stopping() {
+                return;
             }
             self.now = Instant::now();
             for hint in hints.drain(..) {
@@ -181,6 +212,10 @@ impl Observer {
         next.saturating_duration_since(Instant::now())
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
     fn lost(&mut self, reason: String) {
         (self.sink)(Observation::Lost(reason));
     }
@@ -194,13 +229,16 @@ impl Observer {
                 for hint in std::mem::take(&mut self.deferred) {
                     self.hint(hint);
                 }
-                self.apply_next();
             }
             Command::Hashed(hashed) => self.hashed(hashed),
             Command::Flush(token) => return self.flush(token),
             Command::Rescan => {
                 self.scan_all();
                 self.tell(Vec::new(), self.now, self.now);
+            }
+            Command::Failed => {
+                self.lost("a thread of the replica has failed, which is a bug: the log has more".to_owned());
+                return false;
             }
             Command::Stop => return false,
         }
@@ -218,7 +256,8 @@ impl Observer {
             Hint::Lost | Hint::RootGone => None,
         };
         let being_applied = |path: &SyncPath| {
-            self.applying.as_ref().is_some_and(|applying| applying.iter().any(|under| path.starts_with(under)))
+            let Some(applying) = &self.applying else { return false };
+            std::iter::successors(Some(path.clone()), SyncPath::parent).any(|path| applying.contains(&path))
         };
         if about.is_some_and(being_applied) {
             self.deferred.push(hint);
@@ -255,7 +294,8 @@ impl Observer {
         let since = due.iter().map(|due| due.since).min().unwrap_or(looked);
         let mut hot = Vec::with_capacity(due.len());
         for Due { path, .. } in due {
-            if self.look(&path) == Looked::Changed {
+            let looked = if self.rescans.remove(&path) { self.rescan(&path) } else { self.look(&path) };
+            if looked == Looked::Changed {
                 hot.push(path);
             }
         }
@@ -270,13 +310,16 @@ impl Observer {
             self.tell(Vec::new(), self.now, self.now);
         } else if !self.unwatched.is_empty() && self.now >= self.next_poll {
             let polled: Vec<SyncPath> = self.unwatched.iter().cloned().collect();
-            let mut changed = Vec::new();
+            let mut changed = false;
+            let mut above: Option<SyncPath> = None;
             for path in polled {
-                if self.rescan(&path) == Looked::Changed {
-                    changed.push(path);
+                // What lies beneath one that has been polled has been too, and comes right after it.
+                if above.as_ref().is_none_or(|above| !path.starts_with(above)) {
+                    changed |= self.rescan(&path) == Looked::Changed;
+                    above = Some(path);
                 }
             }
-            if !changed.is_empty() || self.changed {
+            if changed || self.changed {
                 self.tell(Vec::new(), self.now, self.now);
             }
         }
@@ -284,10 +327,8 @@ impl Observer {
     }
 
     fn scan_all(&mut self) {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(SCAN_THREADS_MAX);
-        let hint = self.index.root().clone();
         self.unwatched.clear();
-        self.rescan_with(&SyncPath::root(), Some(&hint), threads);
+        self.rescan(&SyncPath::root());
         if !self.root.has_events() {
             self.note_unwatched(vec![SyncPath::root()]);
         }
@@ -314,8 +355,7 @@ impl Observer {
 
     pub(super) fn hash_elsewhere(&mut self, path: SyncPath) {
         if self.hashing.insert(path.clone()) {
-            // The worker lives as long as this sender.
-            let _ = self.hasher.send(Job::Hash(path));
+            self.workers.hash(path);
         } else {
             // It is being read, and has changed since: again when that is done.
             self.racy.insert(path);
@@ -323,24 +363,51 @@ impl Observer {
     }
 
     fn hashed(&mut self, hashed: Hashed) {
-        let Hashed { path, result } = hashed;
+        let Hashed { path, result, recent } = hashed;
         self.hashing.remove(&path);
+        self.racy.remove(&path);
         let looked = match result {
-            Ok((content, len, executable, stamp)) => {
-                self.take(&path, Node::File { content, len, executable }, Some(stamp))
+            // Much may have happened since the reading began: it may have been written to, replaced or removed.
+            Ok((node, stamp)) if self.stands(&path, stamp) => {
+                self.recheck_if(&path, recent);
+                Some(self.take(&path, node, Some(stamp)))
             }
-            // Whatever is the matter, the look finds it.
-            Err(_) => Looked::Same,
+            Err(error) if !problem::is_gone(&error) => Some(self.failed(&path, &error)),
+            Ok(_) | Err(_) => None,
         };
-        if self.racy.remove(&path) || looked == Looked::Same {
+        if looked.is_none() {
             self.pending.note(path.clone(), Urgency::Quiet(QUIET_MODIFIED), self.now);
         }
-        if looked == Looked::Changed {
-            self.tell(vec![path], self.now, self.now);
+        let for_flush = self.flushes.iter().any(|flush| flush.before.contains(&path));
+        if looked == Some(Looked::Changed) || self.changed {
+            self.tell(vec![path.clone()], self.now, self.now);
         }
+        if for_flush && (looked.is_none() || recent) && self.look(&path) == Looked::Changed {
+            self.tell(vec![path.clone()], self.now, self.now);
+        }
+        self.read_for_flushes(&path);
+    }
+
+    /// A file that flushes may wait for has been read, and is being read again where that was not good enough for them.
+    fn read_for_flushes(&mut self, path: &SyncPath) {
+        let again = self.hashing.contains(path);
+        for flush in &mut self.flushes {
+            flush.after.remove(path);
+            if flush.before.remove(path) && again {
+                flush.after.insert(path.clone());
+            }
+        }
+        self.flushes.retain(|flush| {
+            let waits = !(flush.before.is_empty() && flush.after.is_empty());
+            if !waits {
+                (self.sink)(Observation::Flushed(flush.token));
+            }
+            waits
+        });
     }
 
     fn flush(&mut self, token: u64) -> bool {
+        let before = self.hashing.clone();
         let mut hints = Vec::new();
         let drained = self.events.drain(&mut hints);
         for hint in hints {
@@ -359,124 +426,23 @@ impl Observer {
             }
         }
         self.look_at_due();
-        while !self.hashing.is_empty() {
-            // A flush waits for the large files that are being read.
-            match self.inbox.recv() {
-                Ok(command) => {
-                    if !self.command(command) {
-                        return false;
-                    }
-                }
-                Err(_) => return false,
-            }
+        if self.hashing.is_empty() {
+            (self.sink)(Observation::Flushed(token));
+        } else {
+            let after = self.hashing.difference(&before).cloned().collect();
+            self.flushes.push(Flush { token, before, after });
         }
-        (self.sink)(Observation::Flushed(token));
         true
     }
 
-    fn apply(&mut self, tag: u64, work: Work, since: Instant) {
-        match &work {
-            Work::Batch { bulk: false, .. } => {
-                let commits = worker::apply(self.committer.as_deref(), work, &self.index);
-                self.applied(tag, commits, since);
-            }
-            Work::Batch { .. } | Work::File { .. } => {
-                self.queue.push_back((tag, work, since));
-                if self.applying.is_none() {
-                    self.apply_next();
-                }
-            }
-        }
+    /// Whether the very file that was read under `stamp` stands at `path` and takes part.
+    fn stands(&self, path: &SyncPath, stamp: Stamp) -> bool {
+        let Some((parent, name)) = path.split_last() else { return false };
+        let stat = self.root.resolve(&parent).and_then(|dir| dir.stat(name));
+        stat.is_ok_and(|stat| stat.kind == Kind::File && stat.stamp == stamp) && !self.rules.is_ignored(path, false)
     }
 
-    fn apply_next(&mut self) {
-        let Some((tag, work, since)) = self.queue.pop_front() else { return };
-        let paths = match &work {
-            Work::Batch { operations, .. } => operations.iter().map(|operation| operation.path().clone()).collect(),
-            Work::File { path, .. } => BTreeSet::from([path.clone()]),
-        };
-        self.applying = Some(paths);
-        // The worker lives as long as this sender.
-        let _ = self.applier.send(Job::Apply { tag, work, index: self.index.clone(), since });
-    }
-
-    /// Takes over what was committed, and tells.
-    fn applied(&mut self, tag: u64, commits: Vec<Commit>, since: Instant) {
-        let mut outcomes = Vec::with_capacity(commits.len());
-        let mut made = Vec::new();
-        let mut again = Vec::new();
-        for Commit { outcome, changes } in commits {
-            for change in changes {
-                self.index_change(change, &mut made, &mut again);
-            }
-            outcomes.push(outcome);
-        }
-        // Once the index has all that was put into them: what else they hold is somebody else's.
-        for directory in made {
-            again.extend(self.watch_new(&directory));
-        }
-        let took = since.elapsed();
-        for path in again {
-            self.look(&path);
-        }
-        let view = self.view();
-        (self.sink)(Observation::Applied(Applied { tag, outcomes, view, took }));
-    }
-
-    /// Puts one committed change into the index. Directories that it made are added to `made`, paths that have to be looked
-    /// at to `again`.
-    fn index_change(&mut self, change: IndexChange, made: &mut Vec<SyncPath>, again: &mut Vec<SyncPath>) {
-        let IndexChange { path, node, stamp } = change;
-        let Some(node) = node else {
-            if let Some(Node::Directory(_)) = self.index.remove(&path) {
-                self.watcher.remove_below(&path);
-                self.rules = self.rules.without_below(&path);
-            }
-            return;
-        };
-        let is_directory = matches!(node, Node::Directory(_));
-        if self.index.insert(&path, node, stamp).is_err() {
-            again.push(path);
-            return;
-        }
-        self.obey_if_ignore_file(&path);
-        if is_directory {
-            made.push(path);
-        }
-    }
-
-    /// An ignore file that we wrote ourselves is obeyed like any other.
-    fn obey_if_ignore_file(&mut self, path: &SyncPath) {
-        let Some((parent, name)) = path.split_last() else { return };
-        let Some(kind) = crate::ignore::ignore_file(name) else { return };
-        let Ok(dir) = self.root.resolve(&parent) else { return };
-        let bytes = super::scan::read_ignore_file(&dir, name);
-        self.rules = self.rules.with_file(&parent, kind, bytes.as_deref());
-        // What it ignores now leaves the index, and what it no longer does comes in, by a look at the directory.
-        self.pending.note(parent, Urgency::Quiet(QUIET_MODIFIED), self.now);
-    }
-
-    /// Watches a directory that we made, and finds what others put into it before.
-    fn watch_new(&mut self, path: &SyncPath) -> Vec<SyncPath> {
-        let Ok(dir) = self.root.resolve(path) else { return vec![path.clone()] };
-        match self.watcher.add(path, &dir) {
-            Ok(()) => {}
-            Err(_) => self.note_unwatched(vec![path.clone()]),
-        }
-        let mut unknown = Vec::new();
-        let known = self.index.dir(path);
-        let listed = dir.list(&mut |name, _| {
-            if let Ok(name) = Name::new(name)
-                && known.is_none_or(|known| known.get(name).is_none())
-                && let Ok(path) = path.join(name)
-            {
-                unknown.push(path);
-            }
-        });
-        if listed.is_err() { vec![path.clone()] } else { unknown }
-    }
-
-    fn view(&self) -> View {
+    pub(super) fn view(&self) -> View {
         View { tree: self.index.clone(), complete: true, problems: self.problems.clone() }
     }
 
@@ -489,4 +455,18 @@ impl Observer {
         let seen = self.seen(hot, since, looked);
         (self.sink)(Observation::Changed(seen));
     }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Else whoever waits for it would wait for ever.
+            self.lost("the replica has failed, which is a bug: the log has more".to_owned());
+        }
+    }
+}
+
+/// How many threads share a scan of everything.
+pub(super) fn scan_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(SCAN_THREADS_MAX)
 }

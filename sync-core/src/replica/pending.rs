@@ -31,7 +31,8 @@ pub(super) enum Urgency {
 
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
-    first: Instant,
+    /// When the first event was read; `None` where there was none, and the path is looked at to make sure.
+    first: Option<Instant>,
     due: Instant,
 }
 
@@ -52,13 +53,14 @@ pub(super) struct Pending {
 impl Pending {
     /// Notes that something happened at `path`.
     pub(super) fn note(&mut self, path: SyncPath, urgency: Urgency, now: Instant) {
-        let waiting = self.paths.entry(path).or_insert(Waiting { first: now, due: now + WAIT_MAX });
+        let waiting = self.paths.entry(path).or_insert(Waiting { first: None, due: now + WAIT_MAX });
+        let first = *waiting.first.get_or_insert(now);
         match urgency {
             Urgency::Now => waiting.due = now,
             Urgency::Quiet(quiet) => {
                 // A look that is already due is not put off: a finished save stays finished.
                 if waiting.due > now {
-                    waiting.due = (now + quiet).min(waiting.first + WAIT_MAX);
+                    waiting.due = (now + quiet).min(first + WAIT_MAX);
                 }
             }
         }
@@ -66,7 +68,7 @@ impl Pending {
 
     /// Notes that `path` is to be looked at again after `wait`, whatever happens; an earlier look does as well.
     pub(super) fn note_later(&mut self, path: SyncPath, wait: Duration, now: Instant) {
-        self.paths.entry(path).or_insert(Waiting { first: now, due: now + wait });
+        self.paths.entry(path).or_insert(Waiting { first: None, due: now + wait });
     }
 
     /// Makes everything due.
@@ -78,10 +80,35 @@ impl Pending {
 
     /// Forgets what lies beneath `path`, and the path itself: it has been looked at as a whole.
     pub(super) fn forget_beneath(&mut self, path: &SyncPath) {
-        let beneath: Vec<SyncPath> =
-            self.paths.range(path..).map(|(known, _)| known).take_while(|known| known.starts_with(path)).cloned().collect();
+        let beneath: Vec<SyncPath> = self
+            .paths
+            .range(path..)
+            .map(|(known, _)| known)
+            .take_while(|known| known.starts_with(path))
+            .cloned()
+            .collect();
         for path in beneath {
             self.paths.remove(&path);
+        }
+    }
+
+    /// What lies beneath `from` lies beneath `to` now. To be looked at at once: an event at the old path may tell of
+    /// something that only stands at the new one.
+    pub(super) fn rebase(&mut self, from: &SyncPath, to: &SyncPath, now: Instant) {
+        let beneath: Vec<SyncPath> = self
+            .paths
+            .range(from..)
+            .map(|(known, _)| known)
+            .take_while(|known| known.starts_with(from))
+            .cloned()
+            .collect();
+        for path in beneath {
+            let Some(waiting) = self.paths.remove(&path) else { continue };
+            if path != *from
+                && let Some(Ok(path)) = path.strip_prefix(from).map(|below| to.join_path(&below))
+            {
+                self.paths.insert(path, Waiting { due: now, ..waiting });
+            }
         }
     }
 
@@ -99,7 +126,7 @@ impl Pending {
         let mut taken = Vec::new();
         self.paths.retain(|path, waiting| {
             if due(waiting) {
-                taken.push(Due { path: path.clone(), since: waiting.first });
+                taken.push(Due { path: path.clone(), since: waiting.first.unwrap_or(now) });
             }
             !due(waiting)
         });

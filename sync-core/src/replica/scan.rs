@@ -6,12 +6,15 @@
 //!
 //! What can't be read is a [`Problem`] at its path: neither there nor gone. What vanishes meanwhile is not there.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -43,6 +46,8 @@ pub struct Scan<'a> {
     pub keep: Keep<'a>,
     /// How many threads share the work.
     pub threads: usize,
+    /// Set while it runs, it comes to nothing soon: what it gives then says nothing.
+    pub stop: &'a Arc<AtomicBool>,
 }
 
 /// What a scan found.
@@ -84,8 +89,13 @@ impl Scan<'_> {
     }
 
     fn work(&self, shared: &Shared) {
-        let mut buffer = HashBuffer::default();
+        let mut buffer = HashBuffer::stopped_by(Arc::clone(self.stop));
         while let Some(task) = shared.next() {
+            // Also where it panics: the other threads would wait for it.
+            let _done = Done(shared);
+            if self.stop.load(Ordering::Relaxed) {
+                continue;
+            }
             match task {
                 Task::Directory { gathering, parent, name, path, scope, hint } => {
                     match Name::new(&name).map_err(io::Error::other).and_then(|name| parent.open_dir(name)) {
@@ -104,7 +114,6 @@ impl Scan<'_> {
                     shared.finish(gathering);
                 }
             }
-            shared.done();
         }
     }
 
@@ -163,7 +172,7 @@ impl Scan<'_> {
         gathering: Arc<Gathering>,
         directory: &Arc<Directory>,
         mut files: Vec<File>,
-        directories: Vec<(Box<[u8]>, Option<(Node, Option<Stamp>)>)>,
+        directories: Vec<(Box<[u8]>, Option<Known>)>,
         buffer: &mut HashBuffer,
     ) {
         let pieces = if self.threads > 1 { files.len().saturating_sub(1) / FILES_A_PIECE } else { 0 };
@@ -189,7 +198,11 @@ impl Scan<'_> {
         }
         for _ in 0..pieces {
             let piece = files.split_off(files.len().saturating_sub(FILES_A_PIECE));
-            shared.push(Task::Files { gathering: Arc::clone(&gathering), directory: Arc::clone(directory), files: piece });
+            shared.push(Task::Files {
+                gathering: Arc::clone(&gathering),
+                directory: Arc::clone(directory),
+                files: piece,
+            });
         }
         self.files(shared, &gathering, directory, files, buffer);
         shared.finish(gathering);
@@ -253,10 +266,16 @@ impl Scanned {
     }
 }
 
+/// What stood at a place when it was last looked at.
+type Known = (Node, Option<Stamp>);
+
+/// A name in a directory, and what stands there.
+type Item = (Box<[u8]>, Node, Option<Stamp>);
+
 struct File {
     name: Box<[u8]>,
     kind: Kind,
-    known: Option<(Node, Option<Stamp>)>,
+    known: Option<Known>,
 }
 
 struct Directory {
@@ -295,7 +314,7 @@ pub(super) fn read_ignore_file(dir: &DirHandle, name: Name<'_>) -> Option<Vec<u8
 
 /// A directory that is being put together.
 struct Gathering {
-    items: Mutex<Vec<(Box<[u8]>, Node, Option<Stamp>)>>,
+    items: Mutex<Vec<Item>>,
     /// Pieces of it that are not done.
     open: AtomicUsize,
     parent: Option<(Arc<Self>, Box<[u8]>)>,
@@ -306,7 +325,7 @@ impl Gathering {
         Self { items: Mutex::default(), open: AtomicUsize::new(1), parent }
     }
 
-    fn items(&self) -> MutexGuard<'_, Vec<(Box<[u8]>, Node, Option<Stamp>)>> {
+    fn items(&self) -> MutexGuard<'_, Vec<Item>> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -330,6 +349,15 @@ enum Task {
         directory: Arc<Directory>,
         files: Vec<File>,
     },
+}
+
+/// A task under way.
+struct Done<'a>(&'a Shared);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.done();
+    }
 }
 
 /// What the threads of one scan share.

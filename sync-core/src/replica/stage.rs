@@ -152,7 +152,8 @@ impl Stage {
     /// Takes new content in from elsewhere on the same mount. Where it finds no place it goes back there.
     pub fn adopt<'a>(&'a self, from: &'a DirHandle, name: Name<'a>) -> io::Result<Staged<'a>> {
         let staged = StageName::new(format!("n{}", self.number()));
-        from.rename_noreplace(name, &self.run, staged.name())?;
+        // The name is of this run alone, so nothing can stand there.
+        from.rename_replace(name, &self.run, staged.name())?;
         let mut staged = self.staged(staged);
         staged.origin = Some((from, name));
         Ok(staged)
@@ -161,7 +162,9 @@ impl Stage {
     /// Moves what stands at `name` in `dir` aside, and holds it.
     pub fn move_aside(&self, dir: &DirHandle, name: Name<'_>) -> io::Result<Staged<'_>> {
         let aside = StageName::carrying(&format!("g{}-", self.number()), name);
-        dir.rename_noreplace(name, &self.run, aside.name())?;
+        // The name is of this run alone, so nothing can stand there; and a plain rename takes exactly one file. Where
+        // renaming without replacing is a link and an unlink, a save in between would be what is unlinked.
+        dir.rename_replace(name, &self.run, aside.name())?;
         let mut staged = self.staged(aside);
         staged.hold();
         Ok(staged)

@@ -1,10 +1,6 @@
 //! Planned operations made into messages: the content found, compressed, or made a delta.
 
-use std::{
-    collections::BTreeSet,
-    io::Read,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io::Read, sync::Arc};
 
 use sync_proto::{
     ContentId, Entry, SyncPath,
@@ -39,6 +35,13 @@ pub(super) struct Prepared {
     pub(super) unsent: BTreeSet<usize>,
 }
 
+impl Prepared {
+    /// Of the batch there is nothing to send.
+    pub(super) fn nothing(id: BatchId, way: Way, unsent: BTreeSet<usize>) -> Self {
+        Self { id, urgent: way.urgent, on_thread: false, frame: None, unsent }
+    }
+}
+
 /// How a batch is to be sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way {
@@ -53,6 +56,7 @@ pub(super) struct Preparer {
     contents: Arc<Contents>,
     root: Arc<DirHandle>,
     encoder: Encoder,
+    compressor: Option<zstd::bulk::Compressor<'static>>,
 }
 
 /// The content of a file is not what it was when the operation was planned.
@@ -60,7 +64,7 @@ struct Changed;
 
 impl Preparer {
     pub(super) fn new(contents: Arc<Contents>, root: Arc<DirHandle>) -> Self {
-        Self { contents, root, encoder: Encoder::new() }
+        Self { contents, root, encoder: Encoder::new(), compressor: zstd::bulk::Compressor::new(COMPRESS_LEVEL).ok() }
     }
 
     /// Whether all content that these operations send is at hand in memory, so that preparing them touches no disk.
@@ -87,7 +91,7 @@ impl Preparer {
             }
         }
         if operations.is_empty() {
-            return Prepared { id, urgent: way.urgent, on_thread: false, frame: None, unsent };
+            return Prepared::nothing(id, way, unsent);
         }
         let batch = Batch { id, operations: Bounded::first(operations) };
         let mut frame = Vec::new();
@@ -101,7 +105,7 @@ impl Preparer {
             Err(error) => {
                 // The engine's bounds keep a batch well below a frame's.
                 tracing::error!("a batch could not be sent: {error}");
-                Prepared { id, urgent: way.urgent, on_thread: false, frame: None, unsent: all.collect() }
+                Prepared::nothing(id, way, all.collect())
             }
         }
     }
@@ -145,11 +149,13 @@ impl Preparer {
                 return blob(delta).map(Content::Delta);
             }
         }
-        if compress && new.len() >= COMPRESS_BYTES_MIN {
-            let compressed = zstd::bulk::compress(&new, COMPRESS_LEVEL).unwrap_or_default();
-            if !compressed.is_empty() && compressed.len() < new.len() {
-                return blob(compressed).map(Content::Zstd);
-            }
+        if compress
+            && new.len() >= COMPRESS_BYTES_MIN
+            && let Some(compressor) = &mut self.compressor
+            && let Ok(compressed) = compressor.compress(&new)
+            && compressed.len() < new.len()
+        {
+            return blob(compressed).map(Content::Zstd);
         }
         blob(new.to_vec()).map(Content::Raw)
     }

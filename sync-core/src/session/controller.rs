@@ -4,8 +4,8 @@
 //! comes back as an input.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::AtomicU64},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,7 @@ use super::{
     mailbox::Mailbox,
     memory::Memory,
     report::Reporter,
-    streams::{self, FileEnd, FileToSend, ToPrepare},
+    streams::{self, FileEnd, FileProgress, FileToSend, HowEnded, ToPrepare},
 };
 use crate::{
     engine::{Action, AlphaUpdate, Engine, plan::PlannedStream},
@@ -36,6 +36,12 @@ use crate::{
 const COMPRESS_ROUND_TRIP_MIN: Duration = Duration::from_millis(2);
 /// How long what is in flight has to be answered when the session ends.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+/// A connection that held for so long, or got both sides in sync, was a good one: the next failure is the first again.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+/// How long a flush waits for paths that change whenever they are about to be sent.
+const UNSETTLED_TIME_MAX: Duration = Duration::from_secs(3);
+/// Most streams that were given up and may yet be answered.
+const GIVEN_UP_MAX: usize = 64;
 
 /// What the handle of a session asks for.
 #[derive(Debug)]
@@ -57,9 +63,19 @@ pub(super) struct Controller {
     pub(super) shared: Arc<Shared>,
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
     pub(super) started: Instant,
-    /// Flushes by number: those whose observation is awaited, and those that wait for the engine.
-    pub(super) flushes: BTreeMap<u64, (bool, oneshot::Sender<Result<(), FlushError>>)>,
+    /// Flushes by number.
+    pub(super) flushes: BTreeMap<u64, Flush>,
     pub(super) next_flush: u64,
+    /// Why alpha is not observed any more.
+    pub(super) alpha_lost: Option<String>,
+}
+
+/// A flush that waits.
+#[derive(Debug)]
+pub(super) struct Flush {
+    /// When alpha's replica had observed all that was on disk: from then on it waits for the engine.
+    observed: Option<Instant>,
+    answer: oneshot::Sender<Result<(), FlushError>>,
 }
 
 /// How a phase ended.
@@ -73,6 +89,8 @@ enum End {
 /// What exists only while the agent is connected.
 struct Link {
     connected: Connected,
+    /// The shortest that was seen.
+    round_trip: Duration,
     /// Prepares what is at hand in memory, right here.
     preparer: Preparer,
     /// Prepares what has to be read, on a thread each for the two streams.
@@ -82,7 +100,8 @@ struct Link {
     urgent_waiting: usize,
     file_ends: mpsc::UnboundedSender<FileEnd>,
     needs: HashMap<BatchId, crossbeam_channel::Sender<Need>>,
-    progress: Arc<AtomicU64>,
+    /// Streams that were given up: an answer may have been under way.
+    given_up: BTreeSet<BatchId>,
 }
 
 impl Controller {
@@ -96,8 +115,12 @@ impl Controller {
             self.reporter.tell(Event::Connecting { destination: self.shared.destination.clone() });
             let reason = match self.connect().await {
                 Ok(connected) => {
-                    backoff.reset();
-                    match self.connected(connected).await {
+                    let since = Instant::now();
+                    let end = self.connected(connected).await;
+                    if self.reporter.is_ready() || since.elapsed() >= GOOD_CONNECTION {
+                        backoff.reset();
+                    }
+                    match end {
                         End::Stop => break None,
                         End::Lost(reason) => reason,
                     }
@@ -113,12 +136,15 @@ impl Controller {
                 break None;
             }
         };
-        self.memory.close(self.engine.synced());
         self.fail_flushes(&FlushError::Stopped);
+        // These end their threads, which may be at work: not on this one.
+        let (replica, memory, synced) = (self.replica, self.memory, self.engine.synced().clone());
+        let end_threads = move || {
+            drop(replica);
+            memory.close(&synced);
+        };
+        let _ = tokio::task::spawn_blocking(end_threads).await;
         self.reporter.tell(Event::Stopped { reason: end });
-        // The replica ends its threads, which may be at work: not on this one.
-        let replica = self.replica;
-        let _ = tokio::task::spawn_blocking(move || drop(replica)).await;
     }
 
     /// Waits until alpha has been scanned for the first time. `Some`: the session is over.
@@ -183,7 +209,7 @@ impl Controller {
         tokio::pin!(silent);
 
         self.reporter.connected(connection.rtt());
-        let synced = self.memory.recall(link.connected.opened.replica, &mut self.reporter);
+        let synced = self.memory.recall(link.connected.opened.replica, &self.reporter);
         self.engine.handle_opened(&link.connected.opened, synced);
         self.reporter.beta_problems(&link.connected.opened.problems);
         let end = loop {
@@ -214,8 +240,8 @@ impl Controller {
                 () = &mut silent => break End::Lost("nothing was heard of the agent for 15 s".to_owned()),
             }
         };
+        self.say_goodbye(link, &end, from_agent).await;
         reading.abort();
-        self.say_goodbye(link, &end).await;
         end
     }
 
@@ -227,6 +253,7 @@ impl Controller {
     ) -> std::io::Result<Link> {
         let preparer = || Preparer::new(Arc::clone(&self.contents), Arc::clone(&self.root));
         Ok(Link {
+            round_trip: connected.dialed.connection.rtt(),
             connected,
             preparer: preparer(),
             urgent: streams::preparer("synctl-urgent", preparer(), prepared.clone())?,
@@ -234,19 +261,20 @@ impl Controller {
             urgent_waiting: 0,
             file_ends,
             needs: HashMap::new(),
-            progress: Arc::default(),
+            given_up: BTreeSet::new(),
         })
     }
 
-    async fn say_goodbye(&self, link: Link, end: &End) {
+    async fn say_goodbye(&self, link: Link, end: &End, mut from_agent: mpsc::Receiver<Result<ToController, String>>) {
         let Connected { dialed, control, bundle, .. } = link.connected;
         if matches!(end, End::Stop)
             && let Ok(goodbye) = frame(&ToAgent::Goodbye(Sentence::new("the session was stopped")))
         {
             let _ = control.send(goodbye);
             drop((control, bundle));
-            // The agent closes its side when it has heard; then all is said.
-            let _ = tokio::time::timeout(STOP_TIME_MAX, dialed.connection.closed()).await;
+            // The agent ends its side of the session when it has heard; then all is said.
+            let heard = async { while let Some(Ok(_)) = from_agent.recv().await {} };
+            let _ = tokio::time::timeout(STOP_TIME_MAX, heard).await;
         }
         dialed.connection.close(quinn::VarInt::from_u32(0), b"the session was stopped");
         let _ = tokio::time::timeout(STOP_TIME_MAX, dialed.endpoint.wait_idle()).await;
@@ -261,13 +289,22 @@ impl Controller {
             }
             Observation::Changed(seen) => self.alpha(seen, link),
             Observation::Flushed(token) => {
-                if let Some((observed, _)) = self.flushes.get_mut(&token) {
-                    *observed = true;
+                if let Some(flush) = self.flushes.get_mut(&token) {
+                    flush.observed = Some(Instant::now());
                 }
                 self.settle_flushes();
             }
             Observation::Warning(message) => self.reporter.tell(Event::Warning { message }),
-            Observation::Lost(reason) => self.engine.handle_alpha_lost(reason),
+            Observation::Lost(reason) => {
+                let reason = format!("{reason}: nothing is deleted. Put it back and start again");
+                self.engine.handle_alpha_lost(reason.clone());
+                let halted = FlushError::Halted(reason.clone());
+                self.alpha_lost = Some(reason);
+                self.fail_flushes(&halted);
+                if link.is_none() {
+                    self.say_what_there_is();
+                }
+            }
             // Nothing is applied at alpha in the one-way modes.
             Observation::Applied(_) => {}
         }
@@ -277,10 +314,24 @@ impl Controller {
         self.reporter.alpha(&seen);
         let Seen { view, rules, hot, .. } = seen;
         self.engine.handle_alpha(AlphaUpdate { view, rules, hot });
-        if let Some(link) = link {
-            self.act(link);
+        match link {
+            Some(link) => self.act(link),
+            None => self.say_what_there_is(),
         }
         self.reporter.alpha_planned();
+    }
+
+    /// Without an agent there is nothing to do, but something to say.
+    fn say_what_there_is(&mut self) {
+        while let Some(action) = self.engine.poll_action() {
+            match action {
+                Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
+                Action::Report(report) => self.reporter.report(report),
+                // Of a connection that is gone.
+                Action::Request(_) | Action::Send { .. } | Action::Stream { .. } => {}
+            }
+        }
+        self.reporter.publish(&self.engine);
     }
 
     fn message(&mut self, message: ToController, link: &mut Link) -> Result<(), String> {
@@ -308,6 +359,9 @@ impl Controller {
     }
 
     fn outcomes(&mut self, outcomes: Outcomes, link: &mut Link) -> Result<(), String> {
+        if link.given_up.remove(&outcomes.batch) {
+            return Ok(());
+        }
         self.reporter.answered(&outcomes);
         link.needs.remove(&outcomes.batch);
         let now = self.now();
@@ -337,16 +391,17 @@ impl Controller {
                     }
                 }
                 Action::Stream { id, stream } => self.stream(id, stream, link),
-                Action::Record(changes) => self.memory.record(&changes, self.engine.synced(), &mut self.reporter),
+                Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
                 Action::Report(report) => self.reporter.report(report),
             }
         }
         self.settle_flushes();
-        self.reporter.publish(&self.engine, link.progress.load(std::sync::atomic::Ordering::Relaxed));
+        self.reporter.publish(&self.engine);
     }
 
     fn stream(&mut self, id: BatchId, stream: PlannedStream, link: &mut Link) {
-        self.reporter.streaming(id, &stream);
+        let progress = Arc::<FileProgress>::default();
+        self.reporter.streaming(id, &stream, Arc::clone(&progress));
         let known = stream.entry.content().is_some_and(|content| link.connected.opened.partials.contains(&content));
         let file = FileToSend {
             session: link.connected.session,
@@ -356,7 +411,7 @@ impl Controller {
             stream,
             compress: link.is_slow(),
             root: Arc::clone(&self.root),
-            progress: Arc::clone(&link.progress),
+            progress,
         };
         let connection = link.connected.dialed.connection.clone();
         link.needs.insert(id, streams::file(connection, file, link.file_ends.clone()));
@@ -381,21 +436,36 @@ impl Controller {
     }
 
     fn file_end(&mut self, end: &FileEnd, link: &mut Link) {
-        if end.sent {
-            self.reporter.sent(end.id, end.wire_bytes, &std::collections::BTreeSet::new());
-            return;
+        match end.how {
+            // It will be answered.
+            HowEnded::Sent => {}
+            // It has been answered, or the connection is gone.
+            HowEnded::Refused => drop(link.needs.remove(&end.id)),
+            HowEnded::GivenUp => {
+                if link.needs.remove(&end.id).is_none() {
+                    // It has been answered meanwhile.
+                    return;
+                }
+                self.reporter.not_sent(end.id);
+                link.given_up.insert(end.id);
+                if link.given_up.len() > GIVEN_UP_MAX {
+                    link.given_up.pop_first();
+                }
+                let now = self.now();
+                self.engine.handle_unsent(end.id, &BTreeSet::from([0]), now);
+            }
         }
-        link.needs.remove(&end.id);
-        self.reporter.not_sent(end.id);
-        let now = self.now();
-        self.engine.handle_unsent(end.id, &std::collections::BTreeSet::from([0]), now);
     }
 
     fn request(&mut self, request: Request) {
         let Request::Flush(answer) = request else { return };
+        if let Some(reason) = &self.alpha_lost {
+            let _ = answer.send(Err(FlushError::Halted(reason.clone())));
+            return;
+        }
         let token = self.next_flush;
         self.next_flush += 1;
-        self.flushes.insert(token, (false, answer));
+        self.flushes.insert(token, Flush { observed: None, answer });
         self.replica.flush(token);
     }
 
@@ -404,23 +474,30 @@ impl Controller {
         if self.flushes.is_empty() {
             return;
         }
+        let unsettled = self.engine.unsettled();
+        // What changed before it could be sent is tried again soon. What does so all the time must not hold others up.
+        let patience = if unsettled > 0 { UNSETTLED_TIME_MAX } else { Duration::ZERO };
         let answer = match self.engine.halted() {
             Some(reason) => Err(FlushError::Halted(reason.to_owned())),
-            None if !self.engine.is_in_sync() => return,
-            None => self.reporter.flush_result(),
+            None if !self.engine.is_in_sync() && unsettled == 0 => return,
+            None => self.reporter.flush_result(self.engine.conflicts().count(), unsettled),
         };
-        let observed: Vec<u64> =
-            self.flushes.iter().filter(|(_, (observed, _))| *observed).map(|(token, _)| *token).collect();
-        for token in observed {
-            if let Some((_, waiting)) = self.flushes.remove(&token) {
-                let _ = waiting.send(answer.clone());
+        let settled: Vec<u64> = self
+            .flushes
+            .iter()
+            .filter(|(_, flush)| flush.observed.is_some_and(|observed| observed.elapsed() >= patience))
+            .map(|(token, _)| *token)
+            .collect();
+        for token in settled {
+            if let Some(flush) = self.flushes.remove(&token) {
+                let _ = flush.answer.send(answer.clone());
             }
         }
     }
 
     fn fail_flushes(&mut self, error: &FlushError) {
-        for (_, (_, waiting)) in std::mem::take(&mut self.flushes) {
-            let _ = waiting.send(Err(error.clone()));
+        for (_, flush) in std::mem::take(&mut self.flushes) {
+            let _ = flush.answer.send(Err(error.clone()));
         }
     }
 
@@ -436,8 +513,10 @@ impl Controller {
 }
 
 impl Link {
-    fn is_slow(&self) -> bool {
-        self.connected.dialed.connection.rtt() >= COMPRESS_ROUND_TRIP_MIN
+    /// Whether the link is slower than compressing. By the shortest round trip seen: under load it looks longer than it is.
+    fn is_slow(&mut self) -> bool {
+        self.round_trip = self.round_trip.min(self.connected.dialed.connection.rtt());
+        self.round_trip >= COMPRESS_ROUND_TRIP_MIN
     }
 }
 
@@ -448,10 +527,7 @@ async fn sleep_until(moment: Option<tokio::time::Instant>) {
     }
 }
 
-async fn read_messages(
-    mut reader: FrameReader,
-    messages: mpsc::Sender<Result<ToController, String>>,
-) {
+async fn read_messages(mut reader: FrameReader, messages: mpsc::Sender<Result<ToController, String>>) {
     loop {
         let message = match reader.read::<ToController>(CONTROL_FRAME_BYTES_MAX).await {
             Ok(Some(message)) => Ok(message),

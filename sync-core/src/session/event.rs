@@ -45,7 +45,7 @@ pub enum Event {
         files: u64,
         /// Their bytes.
         bytes: u64,
-        /// Since the session was started, or the connection lost.
+        /// Since the connection was made.
         took: Duration,
     },
     /// A batch has been applied at beta.

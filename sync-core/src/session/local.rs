@@ -24,6 +24,7 @@ pub(super) struct Reached {
 pub(super) struct LocalAgent {
     stop: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<()>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 /// Starts an agent for `beta`, which must not overlap with `alpha`.
@@ -45,7 +46,7 @@ pub(super) async fn start(alpha: &Path, beta: &Path) -> Result<(Reached, Option<
     let (started, starting) = oneshot::channel();
     let (stop, stopped) = oneshot::channel();
     let (ended_in, ended) = oneshot::channel();
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("synctl-agent".to_owned())
         .spawn(move || {
             serve(options, started, stopped);
@@ -53,9 +54,13 @@ pub(super) async fn start(alpha: &Path, beta: &Path) -> Result<(Reached, Option<
         })
         .map_err(|error| system(&error))?;
     let address = starting.await.map_err(|_| system(&"the agent's thread ended"))??;
-    let reached =
-        Reached { host: address.ip().to_string(), port: address.port(), root, credentials: credentials(Role::Controller)? };
-    Ok((reached, Some(LocalAgent { stop: Some(stop), ended })))
+    let reached = Reached {
+        host: address.ip().to_string(),
+        port: address.port(),
+        root,
+        credentials: credentials(Role::Controller)?,
+    };
+    Ok((reached, Some(LocalAgent { stop: Some(stop), ended, thread })))
 }
 
 fn serve(
@@ -86,11 +91,12 @@ fn serve(
     });
 }
 
-
 impl LocalAgent {
     pub(super) async fn stop(mut self) {
         drop(self.stop.take());
         let _ = (&mut self.ended).await;
+        // All that is left of it is its end. A panic has been reported by the thread itself.
+        let _ = self.thread.join();
     }
 }
 
@@ -99,7 +105,7 @@ fn real_path(path: &Path) -> PathBuf {
     let mut existing = path;
     loop {
         if let Ok(real) = existing.canonicalize() {
-            let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+            let rest = path.strip_prefix(existing).unwrap_or_else(|_| Path::new(""));
             return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
         }
         match existing.parent() {

@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 
 use crate::replica::{Observation, Seen};
 
+/// Most paths that merged news name.
+const HOT_PATHS_MAX: usize = 4096;
+
 /// A queue with one writer and one reader.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
@@ -52,7 +55,54 @@ fn merge(earlier: &mut Seen, later: Seen) {
     let Seen { view, rules, hot, since: _, looked: _, done } = later;
     earlier.view = view;
     earlier.rules = rules;
-    // A scan names no paths: where one of the two is a scan, the whole tree is compared anyway.
-    earlier.hot.extend(hot);
+    // A scan names no paths: where one of the two is a scan, the whole tree is compared anyway. So it is where there are
+    // more than anybody would look at one by one; nobody may be reading for days.
+    if earlier.hot.len() + hot.len() > HOT_PATHS_MAX {
+        earlier.hot.clear();
+    } else {
+        earlier.hot.extend(hot);
+    }
     earlier.done = done;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{engine::view::View, ignore::Rules};
+
+    fn changed(path: &str) -> Observation {
+        let now = Instant::now();
+        let hot = vec![sync_proto::SyncPath::parse(path.as_bytes()).expect("a path")];
+        let rules = Rules::new(&sync_proto::message::IgnoreSettings::default()).expect("no patterns");
+        Observation::Changed(Seen { view: View::default(), rules, hot, since: now, looked: now, done: now })
+    }
+
+    #[tokio::test]
+    async fn news_that_nobody_has_read_become_one_and_stay_in_their_place() {
+        let mailbox = Mailbox::default();
+        mailbox.put(changed("a"));
+        mailbox.put(changed("b"));
+        mailbox.put(Observation::Flushed(1));
+        mailbox.put(changed("c"));
+        let hot = |observation| match observation {
+            Observation::Changed(seen) => seen.hot.iter().map(ToString::to_string).collect::<Vec<_>>().concat(),
+            Observation::Flushed(_) => "flushed".to_owned(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(hot(mailbox.next().await), "ab");
+        assert_eq!(hot(mailbox.next().await), "flushed");
+        assert_eq!(hot(mailbox.next().await), "c");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_does_not_grow() {
+        let mailbox = Mailbox::default();
+        for number in 0..10 * HOT_PATHS_MAX {
+            mailbox.put(changed(&number.to_string()));
+        }
+        let Observation::Changed(seen) = mailbox.next().await else { panic!("no news") };
+        assert!(seen.hot.len() <= HOT_PATHS_MAX);
+    }
 }

@@ -1,11 +1,24 @@
-//! What a session remembers between runs: *synced*, by replica, in the state directory.
+//! What a session remembers: *synced*, by replica, for as long as it lives and, in the state directory, beyond.
 //!
-//! Without a state directory, or with one that can't be used, nothing is remembered: after a restart *synced* is unknown,
-//! so that nothing is deleted, and what differs is a conflict. That is said once.
+//! Writing is done by a thread, because a snapshot waits for the disk. What is written is an earlier state of *synced* at
+//! worst, and to lose the end is harmless (see [`crate::store`]).
+//!
+//! Without a state directory, or with one that can't be used, nothing is remembered beyond the session: after a restart
+//! *synced* is unknown, so that nothing is deleted, and what differs is a conflict. That is said once.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
+use crossbeam_channel::{Receiver, Sender};
 use sync_proto::message::ReplicaId;
+use tokio::sync::mpsc;
 
 use super::{event::Event, report::Reporter};
 use crate::{
@@ -13,39 +26,77 @@ use crate::{
     tree::Tree,
 };
 
-/// The stores of one root.
+/// When writing is tried again after it failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What is remembered of one root.
 #[derive(Debug)]
 pub(super) struct Memory {
     state_dir: Option<PathBuf>,
     /// The real path of alpha.
     root: PathBuf,
-    open: Option<(ReplicaId, Store, Tree)>,
-    warned: bool,
+    /// The replica that is, or was last, connected, and what is in sync with it.
+    known: Option<(ReplicaId, Tree)>,
+    /// Whether `known` is of this session; else it is of the last one, and nothing has been added to it.
+    met: bool,
+    writer: Option<Writer>,
+    complaints: Complaints,
+}
+
+/// Says once that nothing is kept.
+#[derive(Debug, Clone)]
+struct Complaints {
+    events: mpsc::UnboundedSender<Event>,
+    said: Arc<AtomicBool>,
+}
+
+/// The thread that has a store. Dropped, it ends, with all written that it was given.
+#[derive(Debug)]
+struct Writer {
+    records: Option<Sender<Record>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What is to be kept.
+enum Record {
+    /// These changes have led to this tree.
+    Changes(Vec<Change>, Tree),
+    /// An orderly end with this tree: stamps that were learnt since are worth keeping, with them the next start reads
+    /// nothing again.
+    Whole(Tree),
 }
 
 impl Memory {
-    pub(super) fn new(state_dir: Option<PathBuf>, root: &Path) -> Self {
-        Self { state_dir, root: root.to_owned(), open: None, warned: false }
+    pub(super) fn new(state_dir: Option<PathBuf>, root: &Path, events: mpsc::UnboundedSender<Event>) -> Self {
+        let complaints = Complaints { events, said: Arc::default() };
+        Self { state_dir, root: root.to_owned(), known: None, met: false, writer: None, complaints }
     }
 
     /// What was last synced with any replica: files that have the same stat data need not be read again.
     pub(super) fn hint(&mut self) -> Tree {
         let Some(replica) = self.last_replica() else { return Tree::new() };
         match self.open(replica) {
-            Ok(loaded) => loaded.synced.unwrap_or_default(),
+            Ok(Loaded { synced: Some(synced), .. }) => {
+                self.known = Some((replica, synced.clone()));
+                synced
+            }
             // Whatever is the matter is said when the replica is really met.
-            Err(_) => Tree::new(),
+            Ok(_) | Err(_) => {
+                self.writer = None;
+                Tree::new()
+            }
         }
     }
 
     /// What was synced with this replica; empty where it is not known.
-    pub(super) fn recall(&mut self, replica: ReplicaId, reporter: &mut Reporter) -> Tree {
-        if let Some((known, _, synced)) = &self.open
+    pub(super) fn recall(&mut self, replica: ReplicaId, reporter: &Reporter) -> Tree {
+        self.met = true;
+        if let Some((known, synced)) = &self.known
             && *known == replica
         {
             return synced.clone();
         }
-        match self.open(replica) {
+        let synced = match self.open(replica) {
             Ok(Loaded { synced, reason, is_new }) => {
                 if let (Some(reason), false) = (reason, is_new) {
                     let message = format!(
@@ -54,50 +105,52 @@ impl Memory {
                     );
                     reporter.tell(Event::Warning { message });
                 }
-                synced.unwrap_or_default()
+                let begin = synced.clone().unwrap_or_default();
+                if let (None, Some(writer)) = (synced, &self.writer) {
+                    // From here on every change is kept as it comes, so that a session that is killed in its first moments
+                    // is not without memory.
+                    writer.write(Record::Whole(begin.clone()));
+                }
+                begin
             }
             Err(error) => {
-                self.warn(&error, reporter);
+                self.complaints.say(&error);
                 Tree::new()
             }
-        }
+        };
+        self.known = Some((replica, synced.clone()));
+        synced
     }
 
     /// Notes changes of *synced*, which is `synced` now.
-    pub(super) fn record(&mut self, changes: &[Change], synced: &Tree, reporter: &mut Reporter) {
-        let Some((_, store, kept)) = &mut self.open else { return };
-        kept.clone_from(synced);
-        let result = if store.wants_snapshot() { store.snapshot(synced) } else { store.append(changes) };
-        if let Err(error) = result {
-            self.warn(&error, reporter);
+    pub(super) fn record(&mut self, changes: Vec<Change>, synced: &Tree) {
+        if let Some((_, known)) = &mut self.known {
+            known.clone_from(synced);
+        }
+        if let Some(writer) = &self.writer {
+            writer.write(Record::Changes(changes, synced.clone()));
         }
     }
 
-    /// An orderly end.
-    pub(super) fn close(&mut self, synced: &Tree) {
-        if let Some((_, mut store, kept)) = self.open.take() {
-            // Stamps that were learnt since are worth keeping: with them the next start reads nothing again.
-            let result = if kept.entries() > 0 || synced.entries() > 0 { store.snapshot(&kept) } else { store.sync() };
-            if let Err(error) = result {
-                tracing::warn!("{error}");
-            }
+    /// An orderly end, with `synced` as it is now. Waits for the disk.
+    pub(super) fn close(mut self, synced: &Tree) {
+        if let Some(writer) = self.writer.take()
+            && self.met
+        {
+            writer.write(Record::Whole(synced.clone()));
         }
     }
 
     fn open(&mut self, replica: ReplicaId) -> Result<Loaded, StoreError> {
-        self.open = None;
+        // The one before must let go of its directory first.
+        self.writer = None;
         let Some(state_dir) = &self.state_dir else { return Ok(Loaded { is_new: true, ..Loaded::default() }) };
-        let (store, loaded) = Store::open(&Store::directory(state_dir, &self.root, replica))?;
-        self.open = Some((replica, store, loaded.synced.clone().unwrap_or_default()));
+        let directory = Store::directory(state_dir, &self.root, replica);
+        let (store, loaded) = Store::open(&directory)?;
+        let complaints = self.complaints.clone();
+        self.writer =
+            Some(Writer::start(store, complaints).map_err(|source| StoreError::Io { path: directory, source })?);
         Ok(loaded)
-    }
-
-    fn warn(&mut self, error: &StoreError, reporter: &mut Reporter) {
-        if !std::mem::replace(&mut self.warned, true) {
-            let message =
-                format!("{error}; what is in sync is not remembered for the next start. Another place can be given by --state-dir");
-            reporter.tell(Event::Warning { message });
-        }
     }
 
     /// The replica that was last synced with.
@@ -113,5 +166,172 @@ impl Memory {
             })
             .max_by_key(|(modified, _)| *modified)?;
         Some(newest.1)
+    }
+}
+
+impl Complaints {
+    fn say(&self, error: &StoreError) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            let message = format!(
+                "{error}; what is in sync is not remembered for the next start. Another place can be given by --state-dir"
+            );
+            // Nobody may be listening any more.
+            let _ = self.events.send(Event::Warning { message });
+        }
+    }
+}
+
+impl Writer {
+    fn start(store: Store, complaints: Complaints) -> std::io::Result<Self> {
+        let (records, inbox) = crossbeam_channel::unbounded();
+        let thread = std::thread::Builder::new()
+            .name("synctl-memory".to_owned())
+            .spawn(move || write_all(store, &inbox, &complaints))?;
+        Ok(Self { records: Some(records), thread: Some(thread) })
+    }
+
+    fn write(&self, record: Record) {
+        // A thread that is gone has said why.
+        let _ = self.records.as_ref().map(|records| records.send(record));
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.records = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic has been reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes what comes, until nothing more does. After a failure the store wants a snapshot; one that fails too is not tried
+/// with every save, but some time later, and when the session ends.
+fn write_all(mut store: Store, inbox: &Receiver<Record>, complaints: &Complaints) {
+    let mut failed: Option<Instant> = None;
+    while let Ok(first) = inbox.recv() {
+        let (mut changes, mut tree, mut whole) = (Vec::new(), Tree::new(), false);
+        // A disk that is slower than the session gets fewer and larger records.
+        for record in std::iter::once(first).chain(inbox.try_iter()) {
+            match record {
+                Record::Changes(more, now) => {
+                    changes.extend(more);
+                    tree = now;
+                }
+                Record::Whole(now) => (tree, whole) = (now, true),
+            }
+        }
+        if !whole && failed.is_some_and(|failed| failed.elapsed() < RETRY_INTERVAL) {
+            continue;
+        }
+        let result = if whole || store.wants_snapshot() { store.snapshot(&tree) } else { store.append(&changes) };
+        failed = result.is_err().then(Instant::now);
+        if let Err(error) = result {
+            complaints.say(&error);
+        }
+    }
+    if let Err(error) = store.sync() {
+        tracing::warn!("{error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use sync_proto::{ContentId, SyncPath};
+
+    use super::*;
+    use crate::tree::Node;
+
+    fn tree(names: &[&str]) -> Tree {
+        let mut tree = Tree::new();
+        for name in names {
+            let node = Node::File { content: ContentId([1; 32]), len: 1, executable: false };
+            tree.insert(&SyncPath::parse(name.as_bytes()).unwrap(), node, None).unwrap();
+        }
+        tree
+    }
+
+    fn memory(dir: Option<&Path>) -> (Memory, mpsc::UnboundedReceiver<Event>) {
+        let (events, receiver) = mpsc::unbounded_channel();
+        (Memory::new(dir.map(Path::to_owned), Path::new("/root"), events), receiver)
+    }
+
+    fn reporter() -> Reporter {
+        let shared =
+            super::super::Shared { destination: String::new(), started: Instant::now(), status: Default::default() };
+        Reporter::new(mpsc::unbounded_channel().0, Arc::new(shared))
+    }
+
+    fn record(memory: &mut Memory, before: &Tree, name: &str) -> Tree {
+        let after = tree(&[name]);
+        let path = SyncPath::parse(name.as_bytes()).unwrap();
+        let node = after.get(&path).unwrap().clone();
+        let mut now = before.clone();
+        now.insert(&path, node.clone(), None).unwrap();
+        memory.record(vec![(path, Some((node, None)))], &now);
+        now
+    }
+
+    const ONE: ReplicaId = ReplicaId([1; 16]);
+    const TWO: ReplicaId = ReplicaId([2; 16]);
+
+    #[test]
+    fn without_a_directory_it_lasts_as_long_as_the_session() {
+        let (mut memory, _events) = memory(None);
+        assert_eq!(memory.recall(ONE, &reporter()), Tree::new());
+        let now = record(&mut memory, &Tree::new(), "a");
+        assert_eq!(memory.recall(ONE, &reporter()), now);
+        assert_eq!(memory.recall(TWO, &reporter()), Tree::new());
+    }
+
+    #[test]
+    fn with_a_directory_it_lasts_longer_and_by_replica() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut first, _events) = memory(Some(dir.path()));
+        assert_eq!(first.hint(), Tree::new());
+        first.recall(ONE, &reporter());
+        let a = record(&mut first, &Tree::new(), "a");
+        let ab = record(&mut first, &a, "b");
+        first.close(&ab);
+
+        let (mut second, _events) = memory(Some(dir.path()));
+        assert_eq!(second.hint(), ab);
+        assert_eq!(second.recall(TWO, &reporter()), Tree::new());
+        assert_eq!(second.recall(ONE, &reporter()), ab);
+        // Dropped without an end in order: what was recorded is there.
+        let abc = record(&mut second, &ab, "c");
+        drop(second);
+        let (mut third, _events) = memory(Some(dir.path()));
+        assert_eq!(third.recall(ONE, &reporter()), abc);
+    }
+
+    /// Stopped before the agent was ever reached: an empty *synced* of this session is no news.
+    #[test]
+    fn a_session_that_met_nobody_forgets_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut first, _events) = memory(Some(dir.path()));
+        first.recall(ONE, &reporter());
+        let a = record(&mut first, &Tree::new(), "a");
+        first.close(&a);
+        let (mut second, _events) = memory(Some(dir.path()));
+        assert_eq!(second.hint(), a);
+        second.close(&Tree::new());
+        let (mut third, _events) = memory(Some(dir.path()));
+        assert_eq!(third.recall(ONE, &reporter()), a);
+    }
+
+    #[test]
+    fn a_directory_that_is_in_use_is_said_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut first, _events) = memory(Some(dir.path()));
+        first.recall(ONE, &reporter());
+        let (mut second, mut events) = memory(Some(dir.path()));
+        second.recall(ONE, &reporter());
+        let now = record(&mut second, &Tree::new(), "a");
+        assert_eq!(second.recall(ONE, &reporter()), now);
+        assert!(matches!(events.try_recv(), Ok(Event::Warning { .. })));
+        assert!(events.try_recv().is_err());
     }
 }

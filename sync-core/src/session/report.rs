@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::{
     FlushError, Shared,
     event::{Action, Conflict, Event, Latency, PathProblem, Progress, Side, Synced, SyncedPath},
+    streams::FileProgress,
 };
 use crate::{
     engine::{
@@ -51,8 +52,8 @@ enum Found {
 struct Under {
     /// What had led to it, where it came straight from a save.
     stages: Option<Stages>,
-    /// The length of a file that has a stream of its own.
-    streamed_bytes: u64,
+    /// A file that has a stream of its own: its length, and how far it has got.
+    streamed: Option<(u64, Arc<FileProgress>)>,
     urgent: bool,
     operations: u64,
     sent: Option<Instant>,
@@ -77,11 +78,12 @@ pub(super) struct Reporter {
     progress: Progress,
     /// Whether `progress` has a total.
     counted: bool,
-    /// Bytes of streamed files that are done, and thus counted already.
-    streams_done: u64,
-    told_at: Option<Duration>,
+    /// When it was last seen whether progress has anything new to tell.
+    looked_at: Option<Duration>,
     told: Progress,
     last_disconnect: Option<String>,
+    /// How many problems the agent did not name.
+    more_problems: u64,
 }
 
 impl Reporter {
@@ -98,10 +100,10 @@ impl Reporter {
             tree: Tree::new(),
             progress: Progress::default(),
             counted: false,
-            streams_done: 0,
-            told_at: None,
+            looked_at: None,
             told: Progress::default(),
             last_disconnect: None,
+            more_problems: 0,
         }
     }
 
@@ -112,6 +114,11 @@ impl Reporter {
 
     pub(super) fn scanned(&self) -> bool {
         self.is_scanned
+    }
+
+    /// Whether both sides have been in sync since the connection was made.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_ready
     }
 
     pub(super) fn first_scan(&mut self, view: &View, took: Duration) {
@@ -140,8 +147,17 @@ impl Reporter {
         self.is_ready = false;
         self.counted = false;
         self.progress = Progress::default();
-        self.streams_done = 0;
         self.last_disconnect = None;
+        // What failed is tried again, and said again where it does.
+        let failed: Vec<(Side, SyncPath)> = self
+            .problems
+            .keys()
+            .filter(|(_, found, _)| *found == Found::Failed)
+            .map(|(side, _, path)| (*side, path.clone()))
+            .collect();
+        for (side, path) in failed {
+            self.solved(side, Found::Failed, path);
+        }
         self.tell(Event::Connected { round_trip });
     }
 
@@ -161,18 +177,14 @@ impl Reporter {
 
     pub(super) fn beta_problems(&mut self, problems: &Problems) {
         self.side_problems(Side::Beta, problems.named.iter());
-        if problems.more > 0 {
+        if problems.more > 0 && std::mem::replace(&mut self.more_problems, problems.more) == 0 {
             let message = format!("{} more paths can't be synchronised at the destination", problems.more);
             self.tell(Event::Warning { message });
         }
     }
 
     /// What a side says it can't do replaces what it said before.
-    fn side_problems<'a>(
-        &mut self,
-        side: Side,
-        problems: impl Iterator<Item = &'a sync_proto::message::Problem>,
-    ) {
+    fn side_problems<'a>(&mut self, side: Side, problems: impl Iterator<Item = &'a sync_proto::message::Problem>) {
         let mut now = BTreeSet::new();
         for problem in problems {
             now.insert(problem.path.clone());
@@ -213,7 +225,7 @@ impl Reporter {
     pub(super) fn sending(&mut self, id: BatchId, urgent: bool, operations: &[Planned]) {
         let under = Under {
             stages: self.saving.filter(|_| urgent),
-            streamed_bytes: 0,
+            streamed: None,
             urgent,
             operations: operations.len() as u64,
             sent: None,
@@ -224,10 +236,10 @@ impl Reporter {
         self.under.insert(id, under);
     }
 
-    pub(super) fn streaming(&mut self, id: BatchId, stream: &PlannedStream) {
+    pub(super) fn streaming(&mut self, id: BatchId, stream: &PlannedStream, progress: Arc<FileProgress>) {
         let under = Under {
             stages: None,
-            streamed_bytes: stream.entry.content_len(),
+            streamed: Some((stream.entry.content_len(), progress)),
             urgent: false,
             operations: 1,
             sent: None,
@@ -264,7 +276,10 @@ impl Reporter {
             Report::Failed { problem, retried } => {
                 let detail = problem.detail.to_string();
                 let kind = problem.kind;
-                self.problem(Found::Failed, PathProblem { side: Side::Beta, path: problem.path, kind, detail, retried });
+                self.problem(
+                    Found::Failed,
+                    PathProblem { side: Side::Beta, path: problem.path, kind, detail, retried },
+                );
             }
             Report::Solved(path) => self.solved(Side::Beta, Found::Failed, path),
             Report::Conflict { path, alpha, beta } => self.tell(Event::Conflict(Conflict { path, alpha, beta })),
@@ -287,7 +302,6 @@ impl Reporter {
 
     fn applied(&mut self, id: BatchId, operations: Vec<Planned>) {
         let Some(under) = self.under.remove(&id) else { return };
-        self.streams_done += under.streamed_bytes;
         let content_bytes = operations.iter().map(Planned::content_bytes).sum();
         self.progress.bytes_done += content_bytes;
         if operations.is_empty() || !self.is_ready {
@@ -295,17 +309,19 @@ impl Reporter {
         }
         let paths = operations.into_iter().map(synced_path).collect();
         let latency = under.latency();
-        self.tell(Event::Synced(Synced { paths, content_bytes, wire_bytes: under.wire_bytes, latency }));
+        let wire_bytes = under.wire_bytes();
+        self.tell(Event::Synced(Synced { paths, content_bytes, wire_bytes, latency }));
     }
 
     /// When progress is to be told again.
     pub(super) fn next_progress(&self, now: Duration) -> Option<Duration> {
-        let due = self.told_at.map_or(now, |told| told + PROGRESS_INTERVAL);
-        (self.counted && self.progress != self.told).then_some(due.max(now))
+        // While nothing is under way nothing gets on.
+        let moves = self.counted && !self.under.is_empty();
+        moves.then(|| self.looked_at.map_or(now, |looked| looked + PROGRESS_INTERVAL))
     }
 
     /// Brings the status up to date, and tells progress where it is time.
-    pub(super) fn publish(&mut self, engine: &Engine, streamed: u64) {
+    pub(super) fn publish(&mut self, engine: &Engine) {
         if !self.counted && self.under.values().any(|under| !under.urgent) {
             let (operations, bytes) = engine.outstanding();
             self.counted = true;
@@ -313,16 +329,17 @@ impl Reporter {
         }
         let mut progress = self.progress;
         // What is being streamed counts as it is read, not only when it is done.
-        progress.bytes_done += streamed.saturating_sub(self.streams_done);
+        progress.bytes_done += self.under.values().map(Under::streamed_bytes).sum::<u64>();
         progress.bytes_done = progress.bytes_done.min(progress.bytes_total);
         progress.total = progress.total.max(progress.done);
         progress.bytes_total = progress.bytes_total.max(progress.bytes_done);
         let now = self.shared.started.elapsed();
-        let due = self.told_at.is_none_or(|told| now >= told + PROGRESS_INTERVAL);
-        if self.counted && due && progress != self.told {
-            self.told_at = Some(now);
-            self.told = progress;
-            self.tell(Event::Progress(progress));
+        if self.counted && self.looked_at.is_none_or(|looked| now >= looked + PROGRESS_INTERVAL) {
+            self.looked_at = Some(now);
+            if progress != self.told {
+                self.told = progress;
+                self.tell(Event::Progress(progress));
+            }
         }
         let connected = self.connected_since.is_some();
         let (in_sync, halted) = (engine.is_in_sync(), engine.halted().map(str::to_owned));
@@ -345,14 +362,24 @@ impl Reporter {
     }
 
     /// What a flush comes to, now that all is done that can be.
-    pub(super) fn flush_result(&self) -> Result<(), FlushError> {
-        let status = self.shared.status();
-        let (conflicts, problems) = (status.conflicts.len(), self.problems.len());
+    ///
+    /// `unsettled` paths change whenever they are about to be sent.
+    pub(super) fn flush_result(&self, conflicts: usize, unsettled: usize) -> Result<(), FlushError> {
+        let problems = self.problems.len() + unsettled;
         if conflicts + problems > 0 { Err(FlushError::Incomplete { conflicts, problems }) } else { Ok(()) }
     }
 }
 
 impl Under {
+    fn wire_bytes(&self) -> u64 {
+        self.streamed.as_ref().map_or(self.wire_bytes, |(_, progress)| progress.wire.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of a streamed file that have been read for sending.
+    fn streamed_bytes(&self) -> u64 {
+        self.streamed.as_ref().map_or(0, |(len, progress)| progress.read.load(Ordering::Relaxed).min(*len))
+    }
+
     fn latency(&self) -> Option<Latency> {
         let (stages, sent, answered) = (self.stages?, self.sent?, self.answered?);
         let total = answered.saturating_duration_since(stages.since);

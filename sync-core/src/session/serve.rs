@@ -62,8 +62,10 @@ impl Agent {
     pub async fn start(options: AgentOptions) -> Result<Self, AgentError> {
         let AgentOptions { roots, listen, credentials, durable } = options;
         let roots = root::open_all(roots, durable)?;
-        let listener =
-            Listener::bind(listen, &credentials).map_err(|error| AgentError::Listen(error.to_string()))?;
+        for root in roots.iter() {
+            root.lock().await?;
+        }
+        let listener = Listener::bind(listen, &credentials).map_err(|error| AgentError::Listen(error.to_string()))?;
         let listener = Arc::new(listener);
         let task = tokio::spawn(accept(Arc::clone(&listener), Arc::clone(&roots)));
         Ok(Self { listener, roots, task })
@@ -75,8 +77,10 @@ impl Agent {
     }
 
     /// Ends it: sessions are told goodbye, and what is being committed is finished.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.listener.close("the agent was stopped");
+        // Sessions end when their connections have, and give their replicas back.
+        let _ = tokio::time::timeout(STOP_TIME_MAX, &mut self.task).await;
         let _ = tokio::time::timeout(STOP_TIME_MAX, self.listener.wait_idle()).await;
         for root in self.roots.iter() {
             root.close().await;
@@ -101,11 +105,12 @@ async fn accept(listener: Arc<Listener>, roots: Arc<[Arc<ServedRoot>]>) {
                     connections.spawn(inbound::serve(connection, Arc::clone(&roots)));
                 }
                 Some(Err(error)) => log_refusal(&error),
-                None => return,
+                None => break,
             },
             Some(_) = connections.join_next() => {}
         }
     }
+    while connections.join_next().await.is_some() {}
 }
 
 fn log_refusal(error: &AcceptError) {

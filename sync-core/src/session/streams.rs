@@ -88,7 +88,12 @@ pub(super) fn preparer(
     let (batches, inbox) = crossbeam_channel::unbounded::<ToPrepare>();
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         for ToPrepare { id, operations, way } in inbox {
-            let batch = Prepared { on_thread: true, ..preparer.prepare(id, operations, way) };
+            let all = 0..operations.len();
+            let prepare = std::panic::AssertUnwindSafe(|| preparer.prepare(id, operations, way));
+            // A bug, which has been reported by the panic itself. The batch is tried again; without an answer the session
+            // would wait for it for ever.
+            let batch = std::panic::catch_unwind(prepare).unwrap_or_else(|_| Prepared::nothing(id, way, all.collect()));
+            let batch = Prepared { on_thread: true, ..batch };
             if prepared.send(batch).is_err() {
                 return;
             }
@@ -101,10 +106,27 @@ pub(super) fn preparer(
 #[derive(Debug)]
 pub(super) struct FileEnd {
     pub(super) id: BatchId,
-    /// Whether all of it was sent; else the receiver was told to forget it.
-    pub(super) sent: bool,
-    /// Bytes of frames.
-    pub(super) wire_bytes: u64,
+    pub(super) how: HowEnded,
+}
+
+/// How the sending of a file ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HowEnded {
+    /// All of it was sent: it will be answered.
+    Sent,
+    /// The receiver reads no more: it has an answer ready, or is gone.
+    Refused,
+    /// It is not what it was: the receiver was told to forget it. It may have answered before it heard of that.
+    GivenUp,
+}
+
+/// How far the sending of a file has got, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct FileProgress {
+    /// Read from the file.
+    pub(super) read: AtomicU64,
+    /// Handed to the transport as frames.
+    pub(super) wire: AtomicU64,
 }
 
 /// A file to be streamed.
@@ -116,8 +138,7 @@ pub(super) struct FileToSend {
     pub(super) recipe: bool,
     pub(super) compress: bool,
     pub(super) root: Arc<DirHandle>,
-    /// Counts the bytes of files that have been read for sending.
-    pub(super) progress: Arc<AtomicU64>,
+    pub(super) progress: Arc<FileProgress>,
 }
 
 /// Starts to stream a file. Answers of the receiver go into the sender that comes back.
@@ -129,40 +150,33 @@ pub(super) fn file(
     let (needs, inbox) = crossbeam_channel::unbounded();
     tokio::spawn(async move {
         let id = file.id;
-        let (sent, wire_bytes) = match connection.open_uni().await {
+        let how = match connection.open_uni().await {
             Ok(send) => stream_file(send, file, inbox).await,
-            Err(_) => (false, 0),
+            // The connection is gone, and all that was under way with it.
+            Err(_) => HowEnded::Refused,
         };
-        let _ = ends.send(FileEnd { id, sent, wire_bytes });
+        let _ = ends.send(FileEnd { id, how });
     });
     needs
 }
 
-async fn stream_file(
-    mut send: SendStream,
-    file: FileToSend,
-    needs: crossbeam_channel::Receiver<Need>,
-) -> (bool, u64) {
+async fn stream_file(mut send: SendStream, file: FileToSend, needs: crossbeam_channel::Receiver<Need>) -> HowEnded {
     let _ = send.set_priority(FILE_PRIORITY);
+    let progress = Arc::clone(&file.progress);
     let (frames, mut inbox) = mpsc::channel::<Vec<u8>>(FILE_FRAMES_MAX);
     let reading = tokio::task::spawn_blocking(move || read_file(&file, &needs, &frames));
-    let mut wire_bytes = 0;
     while let Some(frame) = inbox.recv().await {
-        wire_bytes += frame.len() as u64;
+        progress.wire.fetch_add(frame.len() as u64, Ordering::Relaxed);
         if send.write_chunk(frame.into()).await.is_err() {
-            return (false, wire_bytes);
+            return HowEnded::Refused;
         }
     }
     let _ = send.finish();
-    (reading.await.unwrap_or(false), wire_bytes)
+    if reading.await.unwrap_or(false) { HowEnded::Sent } else { HowEnded::GivenUp }
 }
 
 /// Reads a file into frames, on a thread that may block. Whether it was whole.
-fn read_file(
-    file: &FileToSend,
-    needs: &crossbeam_channel::Receiver<Need>,
-    frames: &mpsc::Sender<Vec<u8>>,
-) -> bool {
+fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frames: &mpsc::Sender<Vec<u8>>) -> bool {
     let PlannedStream { path, old, entry } = &file.stream;
     let header = FileHeader {
         batch: file.id,
@@ -186,7 +200,7 @@ fn read_file(
         return false;
     };
     let compress = if file.compress { Compression::On } else { Compression::Off };
-    let source = Counted { inner: BufReader::with_capacity(READ_BYTES, source), progress: &file.progress };
+    let source = Counted { inner: BufReader::with_capacity(READ_BYTES, source), progress: &file.progress.read };
     let mut sender = FileSender::new(source, entry.content_len(), content, file.recipe, compress);
     loop {
         for need in needs.try_iter() {

@@ -34,7 +34,8 @@ pub(super) fn changes(reported: &Tree, view: &View) -> Vec<Changes> {
             }));
         }
     }
-    let pieces = in_pieces(all, CHANGES_MAX, |change| change.path.as_bytes().len() + target_bytes(change.entry.as_ref()));
+    let pieces =
+        in_pieces(all, CHANGES_MAX, |change| change.path.as_bytes().len() + target_bytes(change.entry.as_ref()));
     let last = pieces.len().saturating_sub(1);
     pieces
         .into_iter()

@@ -157,11 +157,8 @@ fn need() -> impl Strategy<Value = Need> {
 }
 
 pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
-    let open = (any::<u32>(), any::<[u8; 16]>(), blob(), ignore()).prop_map(|(session, controller, root, ignore)| Open {
-        session: SessionId(session),
-        controller: ReplicaId(controller),
-        root,
-        ignore,
+    let open = (any::<u32>(), any::<[u8; 16]>(), blob(), ignore()).prop_map(|(session, controller, root, ignore)| {
+        Open { session: SessionId(session), controller: ReplicaId(controller), root, ignore }
     });
     prop_oneof![
         open.prop_map(ToAgent::Open),

@@ -111,6 +111,7 @@ impl Watch {
         self.end(limit)
     }
 
+    /// Its exit code and what it left behind; it must be over within `limit`.
     pub(in super::super) fn end(mut self, limit: Duration) -> (Finished, Vec<Value>) {
         let started = Instant::now();
         let code = self.child.wait(limit).unwrap_or_else(|()| panic!("watch still runs after {limit:?}"));
@@ -118,5 +119,17 @@ impl Watch {
         self.reader.take().map(JoinHandle::join).transpose().unwrap();
         let stderr = self.stderr.take().map(|stderr| stderr.join().unwrap()).unwrap_or_default();
         (Finished { code, stdout: String::new(), stderr, took }, self.events())
+    }
+}
+
+/// A test that fails shows what the session said last.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let events = self.said.events.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let worth = |event: &&Value| event["event"] != "progress";
+            let said: Vec<String> = events.iter().rev().filter(worth).take(25).map(Value::to_string).collect();
+            eprintln!("watch said last, latest first:\n{}", said.join("\n"));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Reconcile against a naive model, over every combination of small trees.
 //!
-//! The model is written from the words of design.md §5 and of [`Mode`], and says what must stand at beta, and in *synced*,
+//! The model is written from the words of [`Mode`], and says what must stand at beta, and in *synced*,
 //! once nothing is left to do. It builds new trees from below and knows no steps.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ enum Small {
     A,
     B,
     Link,
-    Dir(BTreeMap<&'static str, Small>),
+    Dir(BTreeMap<&'static str, Self>),
 }
 
 type Slot = Option<Small>;

@@ -46,3 +46,32 @@ fn kind(error: &io::Error) -> ProblemKind {
         _ => ProblemKind::Io,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_apart() {
+        for (errno, expected) in [
+            (Errno::ACCESS, ProblemKind::Denied),
+            (Errno::PERM, ProblemKind::Denied),
+            (Errno::NOSPC, ProblemKind::NoSpace),
+            (Errno::DQUOT, ProblemKind::NoSpace),
+            (Errno::ROFS, ProblemKind::ReadOnly),
+            (Errno::NAMETOOLONG, ProblemKind::BadName),
+            (Errno::MFILE, ProblemKind::Exhausted),
+            (Errno::NFILE, ProblemKind::Exhausted),
+            (Errno::NOMEM, ProblemKind::Exhausted),
+            (Errno::FBIG, ProblemKind::TooLarge),
+            (Errno::IO, ProblemKind::Io),
+        ] {
+            let error = io::Error::from(errno);
+            let Outcome::Failed(problem) = missing(&SyncPath::root(), &error) else { panic!("{errno}") };
+            assert_eq!(problem.kind, expected, "{errno}");
+        }
+        for errno in [Errno::NOENT, Errno::NOTDIR, Errno::LOOP] {
+            assert_eq!(missing(&SyncPath::root(), &errno.into()), Outcome::Mismatch);
+        }
+    }
+}

@@ -103,9 +103,7 @@ impl Work<'_> {
         let mut new = self.stage_file(stage, Some((dir, name)), wanted, prepared)?;
         if before.kind == Kind::File {
             let executable = matches!(wanted.entry, Entry::File { executable: true, .. });
-            take_over(&new.file, &new.stat, &before, executable, self.committer.mode_mask)
-                .and_then(|()| sys::stat_file(&new.file))
-                .map(|stat| new.stat = stat)
+            new.stat = take_over(&new.file, &new.stat, &before, executable, self.committer.mode_mask)
                 .map_err(|error| failed(path, &error))?;
         }
         self.exchange(new, &place, wanted)
@@ -198,14 +196,19 @@ pub(super) fn mode_over(old: u32, executable: bool, mask: u32) -> u32 {
     }
 }
 
-/// Gives the new file the owner and the permissions of the one that it replaces.
-fn take_over(file: &File, new: &Stat, old: &Stat, executable: bool, mask: u32) -> io::Result<()> {
-    if (new.owner, new.group) != (old.owner, old.group) {
+/// Gives the new file the owner and the permissions of the one that it replaces, and says what it is then.
+fn take_over(file: &File, new: &Stat, old: &Stat, executable: bool, mask: u32) -> io::Result<Stat> {
+    let mode = mode_over(old.mode, executable, mask);
+    let same_owner = (new.owner, new.group) == (old.owner, old.group);
+    if same_owner && new.mode == mode {
+        return Ok(*new);
+    }
+    if !same_owner {
         // Only root may, and a member of the group for the group: where it may not, the new file is this user's.
         sys::set_file_owner(file, old.owner, old.group).ok();
     }
-    let mode = mode_over(old.mode, executable, mask);
-    if new.mode == mode { Ok(()) } else { sys::set_file_mode(file, mode) }
+    sys::set_file_mode(file, mode)?;
+    sys::stat_file(file)
 }
 
 /// Sets or clears the executable bit of the very file that was found. `None` where this user may not: the file is

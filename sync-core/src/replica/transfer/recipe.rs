@@ -149,14 +149,19 @@ mod tests {
 
     #[test]
     fn bits_become_stretches() {
-        let check = |bits: &[u8], expected| assert_eq!(missing(&[10; 9], bits), expected, "{bits:?}");
-        check(&[0, 0], Some(vec![]));
-        check(&[0xff, 1], Some(vec![0..90]));
-        check(&[0b1000_0110, 1], Some(vec![70..90, 10..30]));
-        check(&[0xff, 3], None);
-        check(&[0xff], None);
-        check(&[0xff, 1, 0], None);
-        assert_eq!(missing(&[10; 8], &[0x80]), Some(vec![70..80]));
-        assert_eq!(missing(&[], &[]), Some(vec![]));
+        let check = |chunks: &[u32], bits: &[u8], expected: Option<&[(usize, usize)]>| {
+            let stretches = missing(chunks, bits)
+                .map(|stretches| stretches.iter().map(|stretch| (stretch.start, stretch.end)).collect::<Vec<_>>());
+            assert_eq!(stretches.as_deref(), expected, "{bits:?}");
+        };
+        let nine = &[10; 9];
+        check(nine, &[0, 0], Some(&[]));
+        check(nine, &[0xff, 1], Some(&[(0, 90)]));
+        check(nine, &[0b1000_0110, 1], Some(&[(70, 90), (10, 30)]));
+        check(nine, &[0xff, 3], None);
+        check(nine, &[0xff], None);
+        check(nine, &[0xff, 1, 0], None);
+        check(&[10; 8], &[0x80], Some(&[(70, 80)]));
+        check(&[], &[], Some(&[]));
     }
 }

@@ -124,7 +124,7 @@ fn with_recipe_only_what_is_missing_goes() {
     let way = Way { recipe: true, resources: vec![noise(100, 3), old], ..Way::default() };
     let cost = check(&new, &way);
     assert_eq!(cost.pages, 3);
-    assert!(cost.content <= 3 * 64 << 10, "{} bytes", cost.content);
+    assert!(cost.content <= 192 << 10, "{} bytes", cost.content);
     // Once more, with nothing to begin with.
     assert_eq!(check(&new, &Way { recipe: true, ..Way::default() }).content, new.len() as u64);
 }

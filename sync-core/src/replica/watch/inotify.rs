@@ -153,6 +153,11 @@ impl Watcher {
         self.0.unwatch(removed);
     }
 
+    /// Whether the directory that stands at `path`, by all that has been read of the events, is watched.
+    pub fn is_watched(&self, path: &SyncPath) -> bool {
+        self.0.state().table.is_watched(path)
+    }
+
     /// After [`Hint::Lost`] and the rescan that followed: ends the watches of directories that the rescan did not add
     /// again, because they have left the root unseen.
     pub fn retire_lost(&self) {

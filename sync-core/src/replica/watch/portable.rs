@@ -128,6 +128,11 @@ impl Watcher {
         self.0.unwatch_below(path);
     }
 
+    /// Whether the directory that stands at `path`, by all that has been read of the events, is watched.
+    pub fn is_watched(&self, path: &SyncPath) -> bool {
+        self.0.watched().contains(path)
+    }
+
     /// After [`Hint::Lost`] and the rescan that followed: nothing to do here, where watches go by path.
     pub fn retire_lost(&self) {}
 

@@ -175,6 +175,10 @@ impl Table {
         removed
     }
 
+    pub(super) fn is_watched(&self, path: &SyncPath) -> bool {
+        self.find(path).and_then(|node| self.nodes.get(&node.0)).is_some_and(|node| node.watch.is_some())
+    }
+
     pub(super) fn remove_path(&mut self, path: &SyncPath) -> Vec<WatchId> {
         self.find(path).map(|node| self.remove(node)).unwrap_or_default()
     }

@@ -227,7 +227,12 @@ async fn file(mut reader: FrameReader, header: FileHeader, inputs: mpsc::Sender<
         return Ok(());
     }
     loop {
-        match reader.read::<FileFrame>(BUNDLE_FRAME_BYTES_MAX).await {
+        let read = tokio::select! {
+            read = reader.read::<FileFrame>(BUNDLE_FRAME_BYTES_MAX) => read,
+            // The session is over: what has arrived is left for the next.
+            () = inputs.closed() => return Ok(()),
+        };
+        match read {
             Ok(Some(frame)) => {
                 if frames.send(frame).await.is_err() {
                     return Ok(());

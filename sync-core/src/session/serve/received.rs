@@ -30,7 +30,8 @@ pub(super) enum Failure {
 impl ReceivedFile {
     /// Begins, with what an earlier transfer left and with the file that is replaced as sources of chunks.
     pub(super) fn begin(committer: &Committer, header: &FileHeader) -> Result<Self, Failure> {
-        let content = header.entry.content().ok_or_else(|| Failure::Peer("what is streamed is not a file".to_owned()))?;
+        let content =
+            header.entry.content().ok_or_else(|| Failure::Peer("what is streamed is not a file".to_owned()))?;
         let mut resources: Vec<Box<dyn ReadSeek>> = Vec::new();
         if header.recipe
             && let Some((parent, name)) = header.path.split_last()
@@ -40,8 +41,8 @@ impl ReceivedFile {
         }
         let partial = committer.partial(content).map_err(Failure::Disk)?;
         let output = partial.file().try_clone().map_err(Failure::Disk)?;
-        if !header.recipe {
-            // Bytes come unasked, from the first one on.
+        // Without a recipe bytes come unasked, from the first one on. And what is longer than the file is no part of it.
+        if !header.recipe || output.metadata().map_err(Failure::Disk)?.len() > header.entry.content_len() {
             output.set_len(0).map_err(Failure::Disk)?;
         }
         let receiver = FileReceiver::new(header, output, resources).map_err(Failure::from)?;
@@ -50,6 +51,16 @@ impl ReceivedFile {
 
     pub(super) fn handle(&mut self, frame: FileFrame) -> Result<Reply, Failure> {
         self.receiver.handle(frame).map_err(Failure::from)
+    }
+
+    /// It failed. What has arrived is kept for another time, unless it is in the way of everybody else.
+    pub(super) fn give_up(self, failure: &Failure) {
+        let is_full =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let partial = self.into_partial();
+        if matches!(failure, Failure::Disk(error) if is_full(error)) {
+            partial.discard();
+        }
     }
 
     /// The whole file, once it is complete.

@@ -1,12 +1,19 @@
 //! A root that is served: its committer, and its replica for as long as sessions want it with the same ignore rules.
 
 use std::{
+    io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use sync_proto::message::{IgnoreSettings, ReplicaId};
+use sync_proto::{
+    Name,
+    message::{IgnoreSettings, ReplicaId},
+};
 use tokio::sync::Notify;
 
 use super::AgentError;
@@ -18,11 +25,19 @@ use crate::{
         commit::{CommitOptions, Committer},
     },
     session::mailbox::Mailbox,
+    sys::DirHandle,
     tree::Tree,
 };
 
 /// How long a session that is being taken over has to let go.
 const TAKE_OVER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a newcomer waits while it is found out whether the controller that has the root is still there: one that was
+/// killed says nothing, and its connection would live on for a minute.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(4);
+
+/// How long an agent waits for a root that another one holds, and how often it looks.
+const LOCK_TIME_MAX: Duration = Duration::from_secs(2);
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A root that the agent was started with.
 #[derive(Debug)]
@@ -32,8 +47,13 @@ pub(super) struct ServedRoot {
     real: PathBuf,
     committer: Arc<Committer>,
     id: ReplicaId,
+    /// The root's `.synctl`, held open for the lock on it.
+    home: DirHandle,
     tenant: Mutex<Option<Tenant>>,
     freed: Notify,
+    /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
+    /// they wait for.
+    asked: AtomicU64,
     /// The replica of the last session, while nobody uses it.
     idle: Mutex<Option<Opened>>,
 }
@@ -45,6 +65,8 @@ struct Tenant {
     peer: String,
     /// Asks it to let go.
     evict: Arc<Notify>,
+    /// Asks it to find out whether its controller is still there, and to let go if not.
+    probe: Arc<Notify>,
 }
 
 /// A replica at work, and where it tells what it observes.
@@ -54,6 +76,11 @@ pub(super) struct Opened {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) settings: IgnoreSettings,
     pub(super) view: View,
+    /// Numbers the work of all sessions that the replica serves: what one of them left under way is not taken for
+    /// another's.
+    pub(super) next_tag: u64,
+    /// The replica has ended by itself: its root is gone.
+    pub(super) is_lost: bool,
 }
 
 /// A root lent to one session. Gives it back when dropped.
@@ -61,6 +88,7 @@ pub(super) struct Opened {
 pub(super) struct Lease {
     root: Arc<ServedRoot>,
     pub(super) evicted: Arc<Notify>,
+    pub(super) probed: Arc<Notify>,
 }
 
 /// Why a root can't be had. For the controller, as a sentence.
@@ -76,8 +104,8 @@ pub(super) enum LeaseError {
 pub(super) fn open_all(paths: Vec<PathBuf>, durable: bool) -> Result<Arc<[Arc<ServedRoot>]>, AgentError> {
     let mut roots: Vec<Arc<ServedRoot>> = Vec::with_capacity(paths.len());
     for path in paths {
-        let root = ServedRoot::open(&path, durable)
-            .map_err(|reason| AgentError::Root { root: path.clone(), reason })?;
+        let root =
+            ServedRoot::open(&path, durable).map_err(|reason| AgentError::Root { root: path.clone(), reason })?;
         let clash = roots.iter().find(|other| other.real.starts_with(&root.real) || root.real.starts_with(&other.real));
         if let Some(other) = clash {
             let reason = format!("it is the same as {} or one lies in the other", other.path.display());
@@ -94,9 +122,7 @@ impl ServedRoot {
             return Err("a root must be an absolute path".to_owned());
         }
         std::fs::create_dir_all(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => {
-                "it is not a directory".to_owned()
-            }
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "it is not a directory".to_owned(),
             _ => format!("it can't be made: {error}"),
         })?;
         let real = path.canonicalize().map_err(|error| error.to_string())?;
@@ -105,12 +131,28 @@ impl ServedRoot {
         Ok(Self {
             path: path.to_owned(),
             real,
+            home: home_of(&committer).map_err(|error| error.to_string())?,
             committer: Arc::new(committer),
             id,
             tenant: Mutex::default(),
             freed: Notify::new(),
+            asked: AtomicU64::new(0),
             idle: Mutex::default(),
         })
+    }
+
+    /// Takes the root for this agent alone. Another one that is just ending has a moment to let go of it; one that was
+    /// killed holds nothing.
+    pub(super) async fn lock(&self) -> Result<(), AgentError> {
+        let refused = |reason| AgentError::Root { root: self.path.clone(), reason };
+        let deadline = tokio::time::Instant::now() + LOCK_TIME_MAX;
+        while !self.home.try_lock().map_err(|error| refused(format!("it can't be locked: {error}")))? {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(refused("another agent on this machine serves it: stop that one first".to_owned()));
+            }
+            tokio::time::sleep(LOCK_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Whether a controller that names `path` means this root.
@@ -126,25 +168,38 @@ impl ServedRoot {
         &self.committer
     }
 
-    /// Lends the root to a session. The same controller takes its place over from itself.
+    /// Lends the root to a session. The same controller takes its place over from itself, and anyone from a controller
+    /// that is dead.
     pub(super) async fn lease(self: &Arc<Self>, controller: ReplicaId, peer: String) -> Result<Lease, LeaseError> {
-        let deadline = tokio::time::Instant::now() + TAKE_OVER_TIME_MAX;
+        let start = tokio::time::Instant::now();
+        let turn = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        self.freed.notify_waiters();
         loop {
-            let freed = self.freed.notified();
-            match &*self.tenant() {
-                Some(tenant) if tenant.controller != controller => return Err(LeaseError::InUse(tenant.peer.clone())),
-                Some(tenant) => tenant.evict.notify_one(),
-                None => {}
-            }
-            {
-                let mut tenant = self.tenant();
-                if tenant.is_none() {
-                    let evict = Arc::new(Notify::new());
-                    *tenant = Some(Tenant { controller, peer, evict: Arc::clone(&evict) });
-                    return Ok(Lease { root: Arc::clone(self), evicted: evict });
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // Registered before looking, so that a lease given back in between is not missed.
+            freed.as_mut().enable();
+            let (wait, refused) = match &mut *self.tenant() {
+                Some(tenant) if self.asked.load(Ordering::Relaxed) != turn => {
+                    return Err(LeaseError::InUse(tenant.peer.clone()));
                 }
-            }
-            tokio::time::timeout_at(deadline, freed).await.map_err(|_| LeaseError::NotFreed)?;
+                Some(tenant) if tenant.controller == controller => {
+                    tenant.evict.notify_one();
+                    (TAKE_OVER_TIME_MAX, LeaseError::NotFreed)
+                }
+                Some(tenant) => {
+                    tenant.probe.notify_one();
+                    (PROBE_TIME_MAX, LeaseError::InUse(tenant.peer.clone()))
+                }
+                free => {
+                    if self.asked.load(Ordering::Relaxed) != turn {
+                        return Err(LeaseError::NotFreed);
+                    }
+                    let (evicted, probed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+                    *free = Some(Tenant { controller, peer, evict: Arc::clone(&evicted), probe: Arc::clone(&probed) });
+                    return Ok(Lease { root: Arc::clone(self), evicted, probed });
+                }
+            };
+            tokio::time::timeout_at(start + wait, freed).await.map_err(|_| refused)?;
         }
     }
 
@@ -161,29 +216,60 @@ impl ServedRoot {
         let before = self.idle().take();
         let mut hint = Tree::new();
         if let Some(mut opened) = before {
-            if opened.settings == *settings {
-                // What has been observed since is waiting; all of it is in the last view.
-                opened.catch_up().await?;
+            // What has been observed since is waiting; all of it is in the last view.
+            if opened.settings == *settings && opened.catch_up().await.is_ok() {
                 return Ok(opened);
             }
             hint = opened.view.tree.clone();
             close_replica(opened).await;
         }
+        self.check()?;
         let rules = Rules::new(settings).map_err(|error| error.to_string())?;
         let mailbox = Arc::new(Mailbox::default());
         let sink = Arc::clone(&mailbox);
         let options = ReplicaOptions { rules, contents: None, hint, committer: Some(Arc::clone(&self.committer)) };
         let replica = Replica::start(&self.real, options, move |observation| sink.put(observation))
             .map_err(|error| format!("the root can't be opened: {error}"))?;
-        let mut opened =
-            Opened { replica: Arc::new(replica), mailbox, settings: settings.clone(), view: View::default() };
+        let mut opened = Opened {
+            replica: Arc::new(replica),
+            mailbox,
+            settings: settings.clone(),
+            view: View::default(),
+            next_tag: 0,
+            is_lost: false,
+        };
         opened.first_scan().await?;
         Ok(opened)
     }
 
-    /// Keeps the replica for the next session.
-    pub(super) fn keep(&self, opened: Opened) {
-        *self.idle() = Some(opened);
+    /// Whether the root is still the directory that was opened. Another in its place (a mount point without its volume,
+    /// say) is another replica, and nothing to be filled unasked.
+    fn check(&self) -> Result<(), String> {
+        let shown = self.path.display();
+        let now =
+            DirHandle::open_root(&self.real).and_then(|root| root.stat_self()).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    format!("the root {shown} is gone: put it back, or restart the agent to make it anew")
+                }
+                _ => format!("the root {shown} can't be opened: {error}"),
+            })?;
+        let opened = self.committer.root().stat_self().map_err(|error| error.to_string())?;
+        if (now.device, now.stamp.inode) == (opened.device, opened.stamp.inode) {
+            return Ok(());
+        }
+        Err(format!(
+            "what stands at {shown} is not the directory that the agent was started with: put that back, or restart \
+                     the agent to serve this one"
+        ))
+    }
+
+    /// Keeps the replica for the next session, unless it is of no use any more.
+    pub(super) async fn keep(&self, opened: Opened) {
+        if opened.is_lost {
+            close_replica(opened).await;
+        } else {
+            *self.idle() = Some(opened);
+        }
     }
 
     pub(super) async fn close(&self) {
@@ -192,6 +278,11 @@ impl ServedRoot {
             close_replica(opened).await;
         }
     }
+}
+
+fn home_of(committer: &Committer) -> io::Result<DirHandle> {
+    let name = Name::new(b".synctl").map_err(io::Error::other)?;
+    committer.root().open_dir(name)
 }
 
 /// Ends a replica. It finishes what it is doing, which blocks.

@@ -5,8 +5,9 @@
 //! controller never plans from an outcome that it can't place.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use quinn::Connection;
@@ -18,7 +19,7 @@ use sync_proto::{
         Problem, Sentence, ToAgent, ToController,
     },
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     received::{Failure, ReceivedFile},
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     engine::view::View,
-    link::FrameWriter,
+    link::{FrameWriter, silent_after},
     replica::{
         Applied, Observation, Work,
         commit::{Committer, Partial},
@@ -39,6 +40,12 @@ use crate::{
 
 /// Bulk batches taken off the wire that the disk has not finished.
 const BULK_TAKEN_MAX: usize = 4;
+/// The number of the flush that answers [`ToAgent::Rescan`].
+const RESCANNED: u64 = u64::MAX - 1;
+
+/// How long a controller may be silent, once it was spoken to, before another may have its root.
+/// Less than a newcomer waits.
+const PROBE_SILENCE_MAX: Duration = Duration::from_millis(1500);
 
 /// What reaches a session from its streams.
 pub(super) enum Input {
@@ -71,9 +78,14 @@ struct Session<'a> {
     told_problems: BTreeMap<SyncPath, Problem>,
     /// What the operations of a batch do to `reported` where they are applied.
     effects: HashMap<u64, Vec<Effect>>,
-    /// Senders that let the next bulk batch in, one for each taken and not done.
-    taken: HashMap<u64, oneshot::Sender<()>>,
-    waiting: std::collections::VecDeque<(Batch, oneshot::Sender<()>)>,
+    /// The batches that the replica is at, by the number that it knows them by.
+    tags: HashMap<u64, u64>,
+    /// Bulk batches that the replica is at.
+    taken: HashSet<u64>,
+    /// Bulk batches that have arrived beyond that: one at most for each bundle stream.
+    waiting: VecDeque<(Batch, oneshot::Sender<()>)>,
+    /// What lets the bundle streams be read on.
+    paused: Vec<oneshot::Sender<()>>,
     files: mpsc::Sender<FileNews>,
     files_open: usize,
 }
@@ -91,12 +103,11 @@ pub(super) async fn run(
     lease: Lease,
     opened: Opened,
     writer: &mut FrameWriter,
-    mut inbox: mpsc::Receiver<Input>,
+    inbox: mpsc::Receiver<Input>,
     connection: &Connection,
 ) -> Result<(), String> {
-    let (files, mut file_news) = mpsc::channel(CONTENT_STREAMS_MAX);
+    let (files, file_news) = mpsc::channel(CONTENT_STREAMS_MAX);
     let reported = opened.view.tree.clone();
-    let mailbox = Arc::clone(&opened.mailbox);
     let mut session = Session {
         root,
         opened,
@@ -104,31 +115,65 @@ pub(super) async fn run(
         reported,
         told_problems: BTreeMap::new(),
         effects: HashMap::new(),
-        taken: HashMap::new(),
-        waiting: std::collections::VecDeque::new(),
+        tags: HashMap::new(),
+        taken: HashSet::new(),
+        waiting: VecDeque::new(),
+        paused: Vec::new(),
         files,
         files_open: 0,
     };
-    let mut result = session.say_opened().await;
-    while let Ok(true) = result {
-        result = tokio::select! {
-            biased;
-            input = inbox.recv() => match input {
-                Some(input) => session.input(input).await,
-                None => Ok(false),
-            },
-            observation = mailbox.next() => session.observation(observation).await,
-            Some(news) = file_news.recv() => session.file_news(news).await,
-            () = lease.evicted.notified() => Ok(false),
-            _ = connection.closed() => Ok(false),
-        };
-    }
-    root.keep(session.opened);
+    // A session may be waiting to say something to a peer that does not listen any more: that ends too.
+    let speak = Notify::new();
+    let result = tokio::select! {
+        result = session.work(inbox, file_news, &speak) => result,
+        () = lease.evicted.notified() => Ok(()),
+        () = is_dead(&lease, connection, &speak) => Ok(()),
+        _ = connection.closed() => Ok(()),
+    };
+    root.keep(session.opened).await;
     drop(lease);
-    result.map(|_| ())
+    result
+}
+
+/// Waits until somebody else wants the root and the controller that has it gives no sign of life.
+async fn is_dead(lease: &Lease, connection: &Connection, speak: &Notify) {
+    loop {
+        lease.probed.notified().await;
+        let silent = silent_after(connection, PROBE_SILENCE_MAX);
+        // A session that waits to say something has spoken already.
+        speak.notify_one();
+        if silent.await {
+            return;
+        }
+    }
 }
 
 impl Session<'_> {
+    /// May be ended anywhere it waits: what was observed is in `opened` by then.
+    async fn work(
+        &mut self,
+        mut inbox: mpsc::Receiver<Input>,
+        mut file_news: mpsc::Receiver<FileNews>,
+        speak: &Notify,
+    ) -> Result<(), String> {
+        let mailbox = Arc::clone(&self.opened.mailbox);
+        let mut going_on = self.say_opened().await?;
+        while going_on {
+            going_on = tokio::select! {
+                biased;
+                input = inbox.recv() => match input {
+                    Some(input) => self.input(input).await?,
+                    None => false,
+                },
+                observation = mailbox.next() => self.observation(observation).await?,
+                Some(news) = file_news.recv() => self.file_news(news).await?,
+                // Whatever is said, a live controller's end of the link acknowledges it.
+                () = speak.notified() => self.say(&ToController::Pong(0)).await?,
+            };
+        }
+        Ok(())
+    }
+
     async fn say(&mut self, message: &ToController) -> Result<bool, String> {
         // A link that is gone ends the session without anybody's fault.
         Ok(self.writer.write(message).await.is_ok())
@@ -154,7 +199,7 @@ impl Session<'_> {
             Input::Message(message) => self.message(message).await,
             Input::Bulk(batch, next) => {
                 self.waiting.push_back((batch, next));
-                self.take_bulk();
+                self.take_bulk()?;
                 Ok(true)
             }
             Input::File(header, frames) => self.file(header, frames),
@@ -182,6 +227,7 @@ impl Session<'_> {
             }
             ToAgent::Rescan => {
                 self.opened.replica.rescan();
+                self.opened.replica.flush(RESCANNED);
                 Ok(true)
             }
             ToAgent::Ping(number) => self.say(&ToController::Pong(number)).await,
@@ -189,21 +235,23 @@ impl Session<'_> {
         }
     }
 
-    /// Takes bulk batches, as many as the disk is given at once.
-    fn take_bulk(&mut self) {
-        while self.taken.len() < BULK_TAKEN_MAX {
-            let Some((batch, next)) = self.waiting.pop_front() else { return };
+    /// Takes bulk batches, as many as the disk is given at once, and lets the next come where there is room for them.
+    fn take_bulk(&mut self) -> Result<(), String> {
+        while self.taken.len() < BULK_TAKEN_MAX
+            && let Some((batch, next)) = self.waiting.pop_front()
+        {
             let id = batch.id.0;
-            if self.apply(batch, true).is_ok() {
-                // The stream may be read on while this one is being done, up to the bound.
-                if self.taken.len() + 1 < BULK_TAKEN_MAX {
-                    let _ = next.send(());
-                    self.taken.insert(id, oneshot::channel().0);
-                } else {
-                    self.taken.insert(id, next);
-                }
+            self.apply(batch, true)?;
+            self.taken.insert(id);
+            self.paused.push(next);
+        }
+        if self.taken.len() < BULK_TAKEN_MAX {
+            for next in self.paused.drain(..) {
+                // A stream that is over reads on no more.
+                let _ = next.send(());
             }
         }
+        Ok(())
     }
 
     fn apply(&mut self, batch: Batch, bulk: bool) -> Result<(), String> {
@@ -216,20 +264,32 @@ impl Session<'_> {
         if self.effects.insert(id.0, effects).is_some() {
             return Err("a batch number used twice".to_owned());
         }
-        self.opened.replica.apply(id.0, Work::Batch { operations, bulk });
+        self.hand_over(id, Work::Batch { operations, bulk });
         Ok(())
+    }
+
+    fn hand_over(&mut self, id: BatchId, work: Work) {
+        let tag = self.opened.next_tag;
+        self.opened.next_tag += 1;
+        self.tags.insert(tag, id.0);
+        self.opened.replica.apply(tag, work);
     }
 
     async fn observation(&mut self, observation: Observation) -> Result<bool, String> {
         match observation {
-            Observation::Changed(seen) | Observation::Scanned(seen) => self.changed(seen.view).await,
+            Observation::Changed(seen) | Observation::Scanned(seen) => {
+                self.opened.view = seen.view;
+                self.changed().await
+            }
             Observation::Applied(applied) => self.applied(applied).await,
+            Observation::Flushed(RESCANNED) => self.tell_changes().await,
             Observation::Flushed(_) => Ok(true),
             Observation::Warning(message) => {
                 tracing::warn!("{message}");
                 Ok(true)
             }
             Observation::Lost(reason) => {
+                self.opened.is_lost = true;
                 self.say(&ToController::Goodbye(Sentence::new(reason))).await?;
                 Ok(false)
             }
@@ -237,44 +297,49 @@ impl Session<'_> {
     }
 
     /// Tells what other hands have changed.
-    async fn changed(&mut self, view: View) -> Result<bool, String> {
-        let same_problems = view.problems == self.told_problems;
-        if same_problems && view.tree.hash() == self.reported.hash() {
-            self.opened.view = view;
+    async fn changed(&mut self) -> Result<bool, String> {
+        let view = &self.opened.view;
+        if view.problems == self.told_problems && view.tree.hash() == self.reported.hash() {
             return Ok(true);
         }
+        self.tell_changes().await
+    }
+
+    async fn tell_changes(&mut self) -> Result<bool, String> {
+        let view = self.opened.view.clone();
         for changes in tell::changes(&self.reported, &view) {
             if !self.say(&ToController::Changes(changes)).await? {
                 return Ok(false);
             }
         }
-        self.told_problems.clone_from(&view.problems);
-        self.reported = view.tree.clone();
-        self.opened.view = view;
+        let View { tree, problems, .. } = view;
+        self.told_problems = problems;
+        self.reported = tree;
         Ok(true)
     }
 
     async fn applied(&mut self, applied: Applied) -> Result<bool, String> {
         let Applied { tag, outcomes, view, took } = applied;
+        self.opened.view = view;
         // Of a session before this one: its effects are in the view that this one began with, or told as changes.
-        let Some(effects) = self.effects.remove(&tag) else { return self.changed(view).await };
+        let Some(batch) = self.tags.remove(&tag) else { return self.changed().await };
+        let effects = self.effects.remove(&batch).unwrap_or_default();
         for (effect, outcome) in effects.iter().zip(&outcomes) {
             if matches!(outcome, Outcome::Applied | Outcome::Displaced(_)) {
                 effect.apply_to(&mut self.reported);
             }
         }
-        if !self.changed(view).await? {
+        if !self.changed().await? {
             return Ok(false);
         }
         let message = Outcomes {
-            batch: BatchId(tag),
+            batch: BatchId(batch),
             outcomes: Bounded::first(outcomes),
             apply_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         };
         let going_on = self.say(&ToController::Outcomes(message)).await?;
-        if let Some(next) = self.taken.remove(&tag) {
-            let _ = next.send(());
-            self.take_bulk();
+        if self.taken.remove(&batch) {
+            self.take_bulk()?;
         }
         Ok(going_on)
     }
@@ -300,7 +365,7 @@ impl Session<'_> {
             FileNews::Complete(header, partial) => {
                 self.files_open -= 1;
                 let FileHeader { batch, path, expected, entry, .. } = header;
-                self.opened.replica.apply(batch.0, Work::File { path, expected, entry, partial });
+                self.hand_over(batch, Work::File { path, expected, entry, partial });
                 Ok(true)
             }
             FileNews::Failed(batch, outcome) => {
@@ -344,7 +409,14 @@ fn receive(
 ) -> Result<FileNews, Failure> {
     let mut file = ReceivedFile::begin(committer, &header)?;
     while let Some(frame) = frames.blocking_recv() {
-        match file.handle(frame)? {
+        let reply = match file.handle(frame) {
+            Ok(reply) => reply,
+            Err(failure) => {
+                file.give_up(&failure);
+                return Err(failure);
+            }
+        };
+        match reply {
             Reply::None => {}
             Reply::Need(need) => {
                 let _ = news.blocking_send(FileNews::Need(need));
@@ -385,4 +457,3 @@ impl Effect {
         }
     }
 }
-

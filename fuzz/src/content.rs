@@ -1,0 +1,114 @@
+//! Content on its way: deltas, file streams, compressed blocks.
+
+use std::io::Cursor;
+
+use sync_core::{
+    delta::{Effort, Encoder, decode as decode_delta},
+    replica::transfer::{FileReceiver, ReadSeek, ReceiveError, Reply, Violation},
+};
+use sync_proto::{
+    ContentId, Entry, SyncPath, codec,
+    limits::BLOCK_BYTES_MAX,
+    message::{BatchId, Blob, Expected, FileFrame, FileHeader},
+};
+
+use crate::{take_bytes, take_u16};
+
+/// The content that [`file_receiver`] is about to receive: `len` bytes, always the same.
+pub fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+/// A declared length, a base, a delta.
+pub fn delta_decode(data: &[u8]) {
+    let mut rest = data;
+    let len = take_u16(&mut rest) as u64;
+    let base = take_bytes(&mut rest);
+    if let Ok(new) = decode_delta(base, rest, len) {
+        assert_eq!(new.len() as u64, len);
+        assert_eq!(new.capacity() as u64, len, "more memory was taken than was declared");
+    }
+    // Nor by a declared length that no one can hold.
+    assert!(decode_delta(base, rest, u64::MAX).is_err());
+}
+
+/// A base, and new content.
+pub fn delta_round_trip(data: &[u8]) {
+    let mut rest = data;
+    let base = take_bytes(&mut rest);
+    let mut encoder = Encoder::new();
+    for effort in [Effort::Fast, Effort::Thorough] {
+        let delta = encoder.encode(base, rest, effort);
+        assert!(delta.len() <= rest.len() + Encoder::OVERHEAD_BYTES_MAX);
+        assert_eq!(decode_delta(base, &delta, rest.len() as u64).as_deref(), Ok(rest));
+        assert!(decode_delta(base, &delta, rest.len() as u64 + 1).is_err());
+    }
+}
+
+fn header(content: &[u8], recipe: bool) -> FileHeader {
+    let content_id = ContentId(*blake3::hash(content).as_bytes());
+    FileHeader {
+        batch: BatchId(1),
+        path: SyncPath::parse(b"file").expect("a path"),
+        expected: Expected::Nothing,
+        entry: Entry::File { content: content_id, len: content.len() as u64, executable: false },
+        recipe,
+    }
+}
+
+/// First byte: whether there is a recipe (1), an earlier part (2), a file to copy from (4). Then the length of the file,
+/// which is [`pattern`], and frames, each with its length.
+pub fn file_receiver(data: &[u8]) {
+    let Some((&way, mut rest)) = data.split_first() else {
+        return;
+    };
+    let content = pattern(take_u16(&mut rest));
+    let part = if way & 2 != 0 { pattern(content.len() / 2) } else { Vec::new() };
+    let source: Option<Box<dyn ReadSeek>> = (way & 4 != 0).then(|| Box::new(Cursor::new(pattern(70_000))) as _);
+    let header = header(&content, way & 1 != 0);
+    let mut receiver =
+        FileReceiver::new(&header, Cursor::new(part), source.into_iter().collect()).expect("a header without fault");
+    while !rest.is_empty() {
+        let Ok(frame) = codec::decode::<FileFrame>(take_bytes(&mut rest)) else {
+            return;
+        };
+        let reply = receiver.handle(frame);
+        assert!(receiver.done_bytes() <= content.len() as u64);
+        match reply {
+            Ok(Reply::None) => {}
+            Ok(Reply::Need(need)) => assert_eq!(need.batch, BatchId(1)),
+            Ok(Reply::Complete) => {
+                assert_eq!(receiver.into_output().into_inner(), content, "invented content");
+                return;
+            }
+            Err(error) => {
+                crate::assert_safe_to_show(&error.to_string());
+                let again = receiver.handle(FileFrame::End);
+                assert!(matches!(again, Err(ReceiveError::Protocol(Violation::AfterEnd))));
+                break;
+            }
+        }
+    }
+    assert!(receiver.into_output().into_inner().len() <= content.len());
+}
+
+/// A declared length, and a zstd frame: as a block of a file stream (with its magic), as the middle of a delta (without).
+pub fn zstd_bound(data: &[u8]) {
+    let mut rest = data;
+    // In steps of 17, to reach a little beyond the limit of a block.
+    let len = 17 * take_u16(&mut rest);
+    let file = FileHeader {
+        entry: Entry::File { content: ContentId([0; 32]), len: BLOCK_BYTES_MAX as u64, executable: false },
+        ..header(b"", false)
+    };
+    let mut receiver = FileReceiver::new(&file, Cursor::new(Vec::new()), Vec::new()).expect("a header without fault");
+    let bytes = Blob::new(rest.to_vec()).expect("inputs are small");
+    match receiver.handle(FileFrame::Zstd { len: len as u32, bytes }) {
+        Ok(_) => assert_eq!(receiver.done_bytes(), len as u64),
+        Err(_) => assert_eq!(receiver.done_bytes(), 0),
+    }
+    let delta = [&[1, 0, 0][..], rest].concat();
+    if let Ok(new) = decode_delta(b"", &delta, len as u64) {
+        assert_eq!((new.len(), new.capacity()), (len, len));
+    }
+}

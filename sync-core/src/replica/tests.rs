@@ -1,0 +1,302 @@
+//! A replica at work on a real directory, seen from outside.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::{fs, sync::mpsc};
+
+use sync_proto::{
+    ContentId, TreeHash,
+    message::{Blob, Content, IgnoreSettings},
+};
+use tempfile::TempDir;
+
+use super::{commit::CommitOptions, *};
+
+/// How long anything may take on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Lab {
+    dir: TempDir,
+    replica: Replica,
+    observations: mpsc::Receiver<Observation>,
+    tree: Tree,
+}
+
+impl Lab {
+    /// A replica of what `populate` makes, scanned.
+    fn start(populate: impl Fn(&Path)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        populate(dir.path());
+        let (replica, observations) = start(dir.path());
+        let mut lab = Self { dir, replica, observations, tree: Tree::new() };
+        assert!(matches!(lab.next(), Observation::Scanned(_)));
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn next(&mut self) -> Observation {
+        let observation = self.observations.recv_timeout(PATIENCE).unwrap();
+        match &observation {
+            Observation::Changed(seen) | Observation::Scanned(seen) => self.tree = seen.view.tree.clone(),
+            Observation::Applied(applied) => self.tree = applied.view.tree.clone(),
+            _ => {}
+        }
+        observation
+    }
+
+    /// Flushes; gives what was told until then.
+    fn flush(&mut self) -> Vec<Observation> {
+        self.replica.flush(1);
+        let mut told = Vec::new();
+        loop {
+            match self.next() {
+                Observation::Flushed(1) => return told,
+                observation => told.push(observation),
+            }
+        }
+    }
+
+    fn entry(&self, name: &str) -> Option<Entry> {
+        self.tree.get(&path(name)).map(Node::entry)
+    }
+
+    /// What the index has is what is there.
+    fn assert_true(&self) {
+        let (fresh, observations) = start(self.dir.path());
+        let Observation::Scanned(seen) = observations.recv_timeout(PATIENCE).unwrap() else { panic!("no scan") };
+        drop(fresh);
+        assert_eq!(hash(&self.tree), hash(&seen.view.tree));
+    }
+}
+
+fn hash(tree: &Tree) -> TreeHash {
+    tree.hash()
+}
+
+fn start(root: &Path) -> (Replica, mpsc::Receiver<Observation>) {
+    let (sender, observations) = mpsc::channel();
+    let committer = Committer::open(root, CommitOptions::default()).unwrap();
+    let options = ReplicaOptions {
+        rules: Rules::new(&IgnoreSettings::default()).unwrap(),
+        contents: None,
+        hint: Tree::new(),
+        committer: Some(Arc::new(committer)),
+    };
+    let replica = Replica::start(root, options, move |observation| drop(sender.send(observation))).unwrap();
+    (replica, observations)
+}
+
+fn path(name: &str) -> SyncPath {
+    SyncPath::parse(name.as_bytes()).unwrap()
+}
+
+fn file(content: &str) -> Entry {
+    let id = ContentId(*blake3::hash(content.as_bytes()).as_bytes());
+    Entry::File { content: id, len: content.len() as u64, executable: false }
+}
+
+fn put(name: &str, old: Option<Entry>, content: &str) -> Operation {
+    Operation::Put {
+        path: path(name),
+        expected: old.map_or(Expected::Nothing, Expected::Entry),
+        entry: file(content),
+        content: Content::Raw(Blob::new(content.as_bytes().to_vec()).unwrap()),
+    }
+}
+
+#[test]
+fn a_flush_drains_all_that_was_written_before_it() {
+    let mut lab = Lab::start(|root| fs::write(root.join("a"), "0").unwrap());
+    for round in 0..50 {
+        let content = format!("{round:03}");
+        fs::write(lab.path("a"), &content).unwrap();
+        fs::create_dir_all(lab.path(&format!("d/{round}/e"))).unwrap();
+        fs::write(lab.path(&format!("d/{round}/e/f")), &content).unwrap();
+        lab.flush();
+        assert_eq!(lab.entry("a"), Some(file(&content)));
+        assert_eq!(lab.entry(&format!("d/{round}/e/f")), Some(file(&content)));
+    }
+    lab.assert_true();
+}
+
+#[test]
+fn own_writes_are_never_told_as_somebody_else_s() {
+    let mut lab = Lab::start(|root| fs::create_dir(root.join("d")).unwrap());
+    let mut before: Option<String> = None;
+    for (tag, bulk) in [(0, false), (1, true), (2, false), (3, true)] {
+        let new = format!("new {tag}");
+        let mut operations = vec![
+            put(&format!("d/{tag}"), None, &new),
+            Operation::MakeDirectory { path: path(&new) },
+            put(&format!("{new}/x"), None, "x"),
+            put(&format!("{new}/.gitignore"), None, "*.log\n"),
+        ];
+        if let Some(before) = &before {
+            operations.push(put("d/0", Some(file(before)), &new));
+        }
+        before = Some(new);
+        lab.replica.apply(tag, Work::Batch { operations, bulk });
+        let applied = loop {
+            match lab.next() {
+                Observation::Applied(applied) => break applied,
+                Observation::Changed(seen) => panic!("told as another hand's: {:?}", seen.hot),
+                _ => {}
+            }
+        };
+        assert_eq!(applied.tag, tag);
+        assert!(applied.outcomes.iter().all(|outcome| *outcome == Outcome::Applied), "{:?}", applied.outcomes);
+        let ours = hash(&lab.tree);
+        for told in lab.flush() {
+            if let Observation::Changed(seen) = told {
+                assert_eq!(hash(&seen.view.tree), ours, "{:?}", seen.hot);
+            }
+        }
+    }
+    lab.assert_true();
+}
+
+/// Another hand writes where we write, at the same time: the index ends up with what is there.
+#[test]
+fn the_index_stays_true_under_both_hands() {
+    let mut lab = Lab::start(|root| fs::create_dir(root.join("d")).unwrap());
+    for round in 0..30 {
+        let operations = (0..40).map(|number| put(&format!("d/{round}.{number}"), None, "ours")).collect();
+        lab.replica.apply(round, Work::Batch { operations, bulk: round % 2 == 0 });
+        for number in (0..40).step_by(7) {
+            fs::write(lab.path(&format!("d/{round}.{number}")), "theirs").unwrap();
+        }
+        let _ = fs::remove_file(lab.path(&format!("d/{round}.3")));
+    }
+    let mut applied = 0;
+    while applied < 30 {
+        applied += u64::from(matches!(lab.next(), Observation::Applied(_)));
+    }
+    lab.flush();
+    lab.replica.rescan();
+    let before = hash(&lab.tree);
+    lab.flush();
+    // A scan of everything finds nothing that was not known.
+    assert_eq!(hash(&lab.tree), before);
+    lab.assert_true();
+}
+
+#[test]
+fn a_moved_directory_is_followed() {
+    let mut lab = Lab::start(|root| {
+        fs::create_dir_all(root.join("a/b/c")).unwrap();
+        fs::write(root.join("a/b/c/file"), "1").unwrap();
+    });
+    fs::rename(lab.path("a/b"), lab.path("moved")).unwrap();
+    fs::write(lab.path("moved/c/new"), "2").unwrap();
+    lab.flush();
+    assert_eq!((lab.entry("moved/c/file"), lab.entry("moved/c/new")), (Some(file("1")), Some(file("2"))));
+    assert_eq!(lab.entry("a/b"), None);
+    fs::write(lab.path("moved/c/file"), "3").unwrap();
+    lab.flush();
+    assert_eq!(lab.entry("moved/c/file"), Some(file("3")));
+
+    // By ourselves, with something of another hand's on its way in.
+    let expected = Expected::Tree(lab.tree.dir(&path("moved")).unwrap().hash());
+    lab.replica.apply(
+        1,
+        Work::Batch {
+            operations: vec![Operation::Move { from: path("moved"), to: path("a/back"), expected }],
+            bulk: false,
+        },
+    );
+    lab.flush();
+    assert_eq!(lab.entry("a/back/c/file"), Some(file("3")));
+    fs::write(lab.path("a/back/c/file"), "4").unwrap();
+    fs::write(lab.path("a/back/c/later"), "5").unwrap();
+    lab.flush();
+    assert_eq!((lab.entry("a/back/c/file"), lab.entry("a/back/c/later")), (Some(file("4")), Some(file("5"))));
+    lab.assert_true();
+}
+
+/// What stands at a path is another directory than before, and nobody tells of what was in the old one.
+#[test]
+fn a_directory_that_takes_another_s_place_is_scanned_and_watched() {
+    let mut lab = Lab::start(|root| {
+        fs::create_dir_all(root.join("d/e")).unwrap();
+        fs::write(root.join("d/e/old"), "old").unwrap();
+    });
+    let outside = tempfile::tempdir_in(lab.dir.path().parent().unwrap()).unwrap();
+    for round in 0..5 {
+        fs::rename(lab.path("d"), outside.path().join(format!("{round}"))).unwrap();
+        fs::create_dir(lab.path("d")).unwrap();
+        fs::write(lab.path("d/new"), format!("{round}")).unwrap();
+        lab.flush();
+        assert_eq!((lab.entry("d/e"), lab.entry("d/new")), (None, Some(file(&format!("{round}")))));
+        fs::create_dir(lab.path("d/e")).unwrap();
+        fs::write(lab.path("d/e/old"), "old").unwrap();
+        lab.flush();
+        assert_eq!(lab.entry("d/e/old"), Some(file("old")));
+    }
+    lab.assert_true();
+}
+
+#[test]
+fn a_large_file_that_goes_while_it_is_read_leaves_no_ghost() {
+    let mut lab = Lab::start(|_| {});
+    for round in 0..5 {
+        fs::write(lab.path("large"), vec![round; 6 << 20]).unwrap();
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 5));
+        fs::remove_file(lab.path("large")).unwrap();
+        lab.flush();
+        assert_eq!(lab.entry("large"), None, "round {round}");
+    }
+    fs::write(lab.path("large"), vec![1; 6 << 20]).unwrap();
+    fs::write(lab.path("small"), "small").unwrap();
+    fs::rename(lab.path("small"), lab.path("large")).unwrap();
+    lab.flush();
+    assert_eq!(lab.entry("large"), Some(file("small")));
+    lab.assert_true();
+}
+
+/// A file that takes long to read does not hold up the end, neither in the first scan nor after it.
+#[test]
+fn an_end_does_not_wait_for_a_large_file() {
+    const LARGE_BYTES: u64 = 64 << 30;
+    let sparse = |path: &Path| fs::File::create(path).unwrap().set_len(LARGE_BYTES);
+    let dir = tempfile::tempdir().unwrap();
+    if sparse(&dir.path().join("large")).is_err() {
+        eprintln!("SKIPPED an_end_does_not_wait_for_a_large_file: no sparse files here");
+        return;
+    }
+    let (replica, _observations) = start(dir.path());
+    std::thread::sleep(Duration::from_millis(50));
+    let begun = Instant::now();
+    drop(replica);
+    fs::remove_file(dir.path().join("large")).unwrap();
+
+    let (replica, observations) = start(dir.path());
+    assert!(matches!(observations.recv_timeout(PATIENCE), Ok(Observation::Scanned(_))));
+    sparse(&dir.path().join("large")).unwrap();
+    fs::write(dir.path().join("small"), "a save does not wait for it either").unwrap();
+    while !matches!(observations.recv_timeout(PATIENCE).unwrap(), Observation::Changed(seen) if seen.view.tree.get(&path("small")).is_some())
+    {
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    drop(replica);
+    // Reading it once takes ten times as long.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_root_that_is_gone_is_told() {
+    let lab = Lab::start(|root| fs::create_dir(root.join("root")).unwrap());
+    let (replica, observations) = start(&lab.path("root"));
+    assert!(matches!(observations.recv_timeout(PATIENCE), Ok(Observation::Scanned(_))));
+    fs::rename(lab.path("root"), lab.path("away")).unwrap();
+    replica.flush(1);
+    loop {
+        match observations.recv_timeout(PATIENCE).unwrap() {
+            Observation::Lost(reason) => break assert!(reason.contains("root"), "{reason}"),
+            Observation::Flushed(_) | Observation::Changed(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(replica);
+}

@@ -1,0 +1,18 @@
+//! Sessions through the public API: real files, real QUIC on loopback.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod session {
+    mod barrier;
+    mod content;
+    mod endings;
+    mod first;
+    mod halts;
+    mod ignored;
+    mod lab;
+    mod large;
+    mod problems;
+    mod reconnect;
+    mod restart;
+    mod roots;
+    mod takeover;
+}
