@@ -38,7 +38,7 @@ impl Known {
         for operation in flight.batched() {
             if operation.is_possible(&self.ahead.tree) {
                 operation.apply_to(&mut self.ahead.tree);
-                operation.apply_to(&mut self.synced_ahead);
+                self.expect(operation);
             }
         }
     }
@@ -46,9 +46,13 @@ impl Known {
     /// A batch was sent; `after` is beta when it has been done.
     pub(super) fn sent(&mut self, operations: &[Planned], after: Tree) {
         self.ahead.tree = after;
-        for operation in operations {
-            operation.apply_to(&mut self.synced_ahead);
-        }
+        operations.iter().for_each(|operation| self.expect(operation));
+    }
+
+    /// What will be agreed on once the operation has been done, which `ahead` has already.
+    fn expect(&mut self, operation: &Planned) {
+        agree_above(&mut self.synced_ahead, &self.ahead.tree, operation.path());
+        operation.apply_to(&mut self.synced_ahead);
     }
 
     /// Beta did an operation; alpha is what it is now. `streamed`: nothing was foreseen of it.
@@ -62,7 +66,7 @@ impl Known {
         operation.apply_to(&mut self.beta);
         if streamed {
             operation.apply_to(&mut self.ahead.tree);
-            operation.apply_to(&mut self.synced_ahead);
+            self.expect(operation);
         }
         match operation {
             Planned::MakeDirectory { path } => self.take_over(path, Some(Node::Directory(Dir::new())), alpha, record),
@@ -85,9 +89,18 @@ impl Known {
         alpha: Option<&Tree>,
         record: &mut Vec<Recorded>,
     ) {
-        match &node {
-            Some(node) => drop(self.synced_ahead.insert(path, node.clone(), None)),
-            None => drop(self.synced_ahead.remove(path)),
+        // A directory alone, which holds something that is not agreed on yet.
+        let alone = node.as_ref().and_then(Node::as_dir).is_some_and(Dir::is_empty)
+            && self.beta.dir(path).is_some_and(|beta| !beta.is_empty());
+        if !alone || self.synced_ahead.dir(path).is_none() {
+            match &node {
+                Some(node) => drop(self.synced_ahead.insert(path, node.clone(), None)),
+                None => drop(self.synced_ahead.remove(path)),
+            }
+        }
+        if alone && self.synced.dir(path).is_some() {
+            // What is agreed on in it stays so.
+            return;
         }
         self.take_over(path, node, alpha, record);
     }
@@ -105,7 +118,8 @@ impl Known {
             record.extend(self.synced.remove(path).map(|_| (path.clone(), None)));
             return;
         };
-        self.take_over_above(path, record);
+        let above = agree_above(&mut self.synced, &self.beta, path);
+        record.extend(above.into_iter().map(|above| (above, Some((Node::Directory(Dir::new()), None)))));
         let same = alpha.and_then(|alpha| alpha.get(path).filter(|there| **there == node).map(|there| (alpha, there)));
         let (node, stamp) = match same {
             // Alpha's own subtree, for its stamps and to share its memory.
@@ -114,19 +128,6 @@ impl Known {
         };
         if self.synced.insert(path, node.clone(), stamp).is_ok() {
             record.push((path.clone(), Some((node, stamp))));
-        }
-    }
-
-    /// Alpha had the directories above when it sent something into them, and beta has them, made by other hands: that is
-    /// agreement, though it has not been noted yet.
-    fn take_over_above(&mut self, path: &SyncPath, record: &mut Vec<Recorded>) {
-        let is_missing = |above: &SyncPath| self.synced.dir(above).is_none() && self.beta.dir(above).is_some();
-        let missing: Vec<SyncPath> =
-            std::iter::successors(path.parent(), SyncPath::parent).take_while(is_missing).collect();
-        for above in missing.into_iter().rev() {
-            if self.synced.insert(&above, Node::Directory(Dir::new()), None).is_ok() {
-                record.push((above, Some((Node::Directory(Dir::new()), None))));
-            }
         }
     }
 
@@ -147,4 +148,15 @@ impl Known {
         self.ahead.tree = self.beta.clone();
         self.synced_ahead = self.synced.clone();
     }
+}
+
+/// Puts into `synced` the directories above `path` that it lacks and `beta` has. Alpha had them when it sent something into
+/// them, so that both have them, whoever made them: that is agreement, though no walk has noted it yet.
+fn agree_above(synced: &mut Tree, beta: &Tree, path: &SyncPath) -> Vec<SyncPath> {
+    let is_missing = |above: &SyncPath| synced.dir(above).is_none() && beta.dir(above).is_some();
+    let mut missing: Vec<SyncPath> =
+        std::iter::successors(path.parent(), SyncPath::parent).take_while(is_missing).collect();
+    missing.reverse();
+    missing.retain(|above| synced.insert(above, Node::Directory(Dir::new()), None).is_ok());
+    missing
 }

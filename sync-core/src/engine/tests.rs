@@ -1,6 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod cost;
+mod failures;
+mod lanes;
 mod planning;
+mod plans;
 mod reconciled;
 mod simulation;
 
@@ -88,4 +92,37 @@ fn opened(tree: &Tree) -> Opened {
 fn changes(changes: Vec<(&str, Option<Entry>)>) -> Changes {
     let changes = changes.into_iter().map(|(at, entry)| Change { path: path(at), entry }).collect();
     Changes { changes: Bounded::new(changes).unwrap(), settled: true, complete: true, problems: Problems::new([]) }
+}
+
+fn update(tree: &Tree, hot: &[&str]) -> AlphaUpdate {
+    AlphaUpdate { view: seen(tree), rules: rules(&[]), hot: hot.iter().map(|at| path(at)).collect() }
+}
+
+/// An engine whose three trees are all `tree`.
+fn in_sync(mode: Mode, tree: &Tree) -> Engine {
+    let mut engine = Engine::new(mode);
+    engine.handle_alpha(update(tree, &[]));
+    engine.handle_opened(&opened(tree), tree.clone());
+    assert_eq!(drain(&mut engine), [Action::Report(Report::InSync)]);
+    engine
+}
+
+fn drain(engine: &mut Engine) -> Vec<Action> {
+    std::iter::from_fn(|| engine.poll_action()).collect()
+}
+
+/// The one batch among the actions.
+fn batch(actions: &[Action]) -> (BatchId, bool, &[Planned]) {
+    let mut sent = actions.iter().filter_map(|action| match action {
+        Action::Send { id, urgent, operations } => Some((*id, *urgent, &operations[..])),
+        _ => None,
+    });
+    let first = sent.next().unwrap();
+    assert!(sent.next().is_none(), "{actions:?}");
+    first
+}
+
+fn answer(engine: &mut Engine, batch: BatchId, outcomes: Vec<Outcome>, now: Duration) {
+    let outcomes = Outcomes { batch, outcomes: Bounded::new(outcomes).unwrap(), apply_micros: 1 };
+    engine.handle_outcomes(outcomes, now).unwrap();
 }

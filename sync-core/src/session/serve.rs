@@ -4,6 +4,7 @@
 //! and tells what other hands change. It serves the roots it was started with and no others, each to one controller at a
 //! time.
 
+mod effect;
 mod inbound;
 mod received;
 mod root;

@@ -132,7 +132,7 @@ impl Dir {
     }
 
     /// Whether both are one in memory.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (&self.top, &other.top) {
             (None, None) => true,
             (Some(left), Some(right)) => Arc::ptr_eq(left, right),

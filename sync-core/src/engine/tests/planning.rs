@@ -3,39 +3,6 @@
 use super::*;
 use crate::engine::plan::{INLINE_FILE_BYTES_MAX, Source};
 
-fn update(tree: &Tree, hot: &[&str]) -> AlphaUpdate {
-    AlphaUpdate { view: seen(tree), rules: rules(&[]), hot: hot.iter().map(|at| path(at)).collect() }
-}
-
-/// An engine whose three trees are all `tree`.
-fn in_sync(mode: Mode, tree: &Tree) -> Engine {
-    let mut engine = Engine::new(mode);
-    engine.handle_alpha(update(tree, &[]));
-    engine.handle_opened(&opened(tree), tree.clone());
-    assert_eq!(drain(&mut engine), [Action::Report(Report::InSync)]);
-    engine
-}
-
-fn drain(engine: &mut Engine) -> Vec<Action> {
-    std::iter::from_fn(|| engine.poll_action()).collect()
-}
-
-/// The one batch among the actions.
-fn batch(actions: &[Action]) -> (BatchId, bool, &[Planned]) {
-    let mut sent = actions.iter().filter_map(|action| match action {
-        Action::Send { id, urgent, operations } => Some((*id, *urgent, &operations[..])),
-        _ => None,
-    });
-    let first = sent.next().unwrap();
-    assert!(sent.next().is_none(), "{actions:?}");
-    first
-}
-
-fn answer(engine: &mut Engine, batch: BatchId, outcomes: Vec<Outcome>, now: Duration) {
-    let outcomes = Outcomes { batch, outcomes: Bounded::new(outcomes).unwrap(), apply_micros: 1 };
-    engine.handle_outcomes(outcomes, now).unwrap();
-}
-
 #[test]
 fn a_save_is_sent_at_once_with_what_it_replaces() {
     let before = tree(&[("d/a", file(1)), ("d/b", file(2))]);

@@ -1,8 +1,9 @@
 //! One session at the agent: what the controller says goes to the replica, what the replica observes goes back.
 //!
 //! `reported` is the tree that the controller knows: everything it was told, and what it knows of its own operations by
-//! their outcomes. What the replica sees beside that was done by other hands, and is told before the next outcome: the
-//! controller never plans from an outcome that it can't place.
+//! their outcomes. What the replica sees beside that was done by other hands. What of it a batch met is told before its
+//! outcomes, so that the controller never plans from an outcome that it can't place; what has come to stand since where the
+//! batch did something is told after them, because an outcome says what was put there.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -12,16 +13,17 @@ use std::{
 
 use quinn::Connection;
 use sync_proto::{
-    Entry, SyncPath,
+    SyncPath,
     limits::{BATCHES_IN_FLIGHT_MAX, CONTENT_STREAMS_MAX},
     message::{
-        Batch, BatchId, Bounded, FileFrame, FileHeader, Need, Opened as OpenedMessage, Operation, Outcome, Outcomes,
-        Problem, Sentence, ToAgent, ToController,
+        Batch, BatchId, Bounded, FileFrame, FileHeader, Need, Opened as OpenedMessage, Outcome, Outcomes, Problem,
+        Sentence, ToAgent, ToController,
     },
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
+    effect::{self, Effect},
     received::{Failure, ReceivedFile},
     root::{Lease, Opened, ServedRoot},
 };
@@ -35,7 +37,7 @@ use crate::{
         transfer::Reply,
     },
     session::tell,
-    tree::{Dir, Node, Tree},
+    tree::Tree,
 };
 
 /// Bulk batches taken off the wire that the disk has not finished.
@@ -88,13 +90,6 @@ struct Session<'a> {
     paused: Vec<oneshot::Sender<()>>,
     files: mpsc::Sender<FileNews>,
     files_open: usize,
-}
-
-/// What an operation does to a tree.
-enum Effect {
-    Put(SyncPath, Entry),
-    Remove(SyncPath),
-    Move(SyncPath, SyncPath),
 }
 
 /// Runs a session to its end. An error is the peer's fault.
@@ -282,7 +277,7 @@ impl Session<'_> {
                 self.changed().await
             }
             Observation::Applied(applied) => self.applied(applied).await,
-            Observation::Flushed(RESCANNED) => self.tell_changes().await,
+            Observation::Flushed(RESCANNED) => self.tell_changes(self.opened.view.tree.clone()).await,
             Observation::Flushed(_) => Ok(true),
             Observation::Warning(message) => {
                 tracing::warn!("{message}");
@@ -298,15 +293,19 @@ impl Session<'_> {
 
     /// Tells what other hands have changed.
     async fn changed(&mut self) -> Result<bool, String> {
-        let view = &self.opened.view;
-        if view.problems == self.told_problems && view.tree.hash() == self.reported.hash() {
-            return Ok(true);
-        }
-        self.tell_changes().await
+        self.changed_to(self.opened.view.tree.clone()).await
     }
 
-    async fn tell_changes(&mut self) -> Result<bool, String> {
-        let view = self.opened.view.clone();
+    /// The same, of what `tree` shows of it.
+    async fn changed_to(&mut self, tree: Tree) -> Result<bool, String> {
+        if self.opened.view.problems == self.told_problems && tree.hash() == self.reported.hash() {
+            return Ok(true);
+        }
+        self.tell_changes(tree).await
+    }
+
+    async fn tell_changes(&mut self, tree: Tree) -> Result<bool, String> {
+        let view = View { tree, ..self.opened.view.clone() };
         for changes in tell::changes(&self.reported, &view) {
             if !self.say(&ToController::Changes(changes)).await? {
                 return Ok(false);
@@ -324,20 +323,26 @@ impl Session<'_> {
         // Of a session before this one: its effects are in the view that this one began with, or told as changes.
         let Some(batch) = self.tags.remove(&tag) else { return self.changed().await };
         let effects = self.effects.remove(&batch).unwrap_or_default();
-        for (effect, outcome) in effects.iter().zip(&outcomes) {
-            if matches!(outcome, Outcome::Applied | Outcome::Displaced(_)) {
-                effect.apply_to(&mut self.reported);
-            }
-        }
-        if !self.changed().await? {
+        let is_applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied | Outcome::Displaced(_));
+        let done: Vec<Effect> = effects
+            .into_iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| is_applied(outcome))
+            .map(|(effect, _)| effect)
+            .collect();
+        // What was met comes before the outcomes, and what has come to stand since where something was done after them: the
+        // controller takes all of it over in this order, and ends with what is reported here.
+        let beside = effect::beside(&self.opened.view.tree, &self.reported, &done);
+        if !self.changed_to(beside).await? {
             return Ok(false);
         }
+        done.iter().for_each(|effect| effect.apply_to(&mut self.reported));
         let message = Outcomes {
             batch: BatchId(batch),
             outcomes: Bounded::first(outcomes),
             apply_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         };
-        let going_on = self.say(&ToController::Outcomes(message)).await?;
+        let going_on = self.say(&ToController::Outcomes(message)).await? && self.changed().await?;
         if self.taken.remove(&batch) {
             self.take_bulk()?;
         }
@@ -425,35 +430,4 @@ fn receive(
         }
     }
     Err(Failure::Aborted)
-}
-
-impl Effect {
-    fn of(operation: &Operation) -> Self {
-        match operation {
-            Operation::MakeDirectory { path } => Self::Put(path.clone(), Entry::Directory),
-            Operation::Put { path, entry, .. } => Self::Put(path.clone(), entry.clone()),
-            Operation::Remove { path, .. } => Self::Remove(path.clone()),
-            Operation::Move { from, to, .. } => Self::Move(from.clone(), to.clone()),
-        }
-    }
-
-    fn apply_to(&self, tree: &mut Tree) {
-        // Where the tree does not have the directory above, the difference to what is there tells it all the same.
-        match self {
-            Self::Put(path, Entry::Directory) => {
-                let _ = tree.insert(path, Node::Directory(Dir::new()), None);
-            }
-            Self::Put(path, entry) => {
-                let _ = tree.insert(path, Node::from_entry(entry.clone()), None);
-            }
-            Self::Remove(path) => {
-                tree.remove(path);
-            }
-            Self::Move(from, to) => {
-                if let Some(node) = tree.remove(from) {
-                    let _ = tree.insert(to, node, None);
-                }
-            }
-        }
-    }
 }
