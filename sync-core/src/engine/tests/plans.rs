@@ -189,7 +189,7 @@ fn batches_are_bounded_by_operations_content_and_text() {
     assert!(plans.iter().all(|plan| plan.content_bytes < BATCH_CONTENT_BYTES_MAX + INLINE_FILE_BYTES_MAX));
 
     // Names of 255 bytes in a directory whose path is as long as may be, and targets likewise.
-    let deep = [b'x'; 200].repeat(1);
+    let deep = vec![b'x'; 200];
     let mut above = SyncPath::root();
     let mut long = Tree::new();
     while above.as_bytes().len() < 3500 {
