@@ -57,6 +57,7 @@ enum Body<'a> {
         path: PathBody,
         alpha: Option<EntryBody>,
         beta: Option<EntryBody>,
+        synced: Option<EntryBody>,
     },
     Path(PathBody),
     Displaced {
@@ -69,6 +70,9 @@ enum Body<'a> {
     },
     Warning {
         message: &'a str,
+    },
+    EventsLost {
+        count: u64,
     },
     Stopped {
         reason: Option<&'a str>,
@@ -170,6 +174,7 @@ fn named(event: &Event) -> Option<(&'static str, Body<'_>)> {
                 path: (&conflict.path).into(),
                 alpha: conflict.alpha.as_ref().map(Into::into),
                 beta: conflict.beta.as_ref().map(Into::into),
+                synced: conflict.synced.as_ref().map(Into::into),
             },
         ),
         Event::ConflictSolved { path } => ("conflict_solved", Body::Path(path.into())),
@@ -177,6 +182,7 @@ fn named(event: &Event) -> Option<(&'static str, Body<'_>)> {
         Event::Halted { reason } => ("halted", Body::Halted { reason }),
         Event::Resumed => ("resumed", Body::Nothing {}),
         Event::Warning { message } => ("warning", Body::Warning { message }),
+        Event::EventsLost { count } => ("events_lost", Body::EventsLost { count: *count }),
         Event::Stopped { reason } => ("stopped", Body::Stopped { reason: reason.as_deref() }),
         _ => return None,
     })
