@@ -17,4 +17,5 @@ mod acceptance {
     mod shapes;
     mod space;
     mod storms;
+    mod versions;
 }
