@@ -213,8 +213,8 @@ impl Controller {
         tokio::pin!(silent);
 
         self.reporter.connected(connection.rtt());
-        let synced = self.memory.recall(link.connected.opened.replica, &self.reporter);
-        self.engine.handle_opened(&link.connected.opened, synced);
+        let past = self.memory.recall(link.connected.opened.replica, &self.reporter);
+        self.engine.handle_opened(&link.connected.opened, past);
         self.reporter.beta_problems(&link.connected.opened.problems);
         let end = loop {
             self.act(&mut link);
@@ -330,9 +330,11 @@ impl Controller {
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
+                Action::Answered(id) => self.memory.answered(id),
+                Action::Settled => self.memory.settled(),
                 Action::Report(report) => self.reporter.report(report, self.engine.synced()),
                 // Of a connection that is gone.
-                Action::Request(_) | Action::Send { .. } | Action::Stream { .. } => {}
+                Action::Request(_) | Action::Intend { .. } | Action::Send { .. } | Action::Stream { .. } => {}
             }
         }
         self.reporter.publish(&self.engine);
@@ -395,7 +397,10 @@ impl Controller {
                     }
                 }
                 Action::Stream { id, stream } => self.stream(id, stream, link),
+                Action::Intend { id, intents } => self.memory.intend(id, intents),
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
+                Action::Answered(id) => self.memory.answered(id),
+                Action::Settled => self.memory.settled(),
                 Action::Report(report) => self.reporter.report(report, self.engine.synced()),
             }
         }
