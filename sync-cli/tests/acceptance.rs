@@ -14,8 +14,10 @@ mod acceptance {
     mod kinds;
     mod lab;
     mod refusals;
+    mod running;
     mod scenario;
     mod shapes;
     mod space;
     mod storms;
+    mod versions;
 }

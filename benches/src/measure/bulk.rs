@@ -19,7 +19,7 @@ pub(super) fn measure(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> 
     if bench.tool != Tool::Synctl {
         return Ok(());
     }
-    let megabytes = bench.plan.either(256, 1_000);
+    let megabytes = bench.plan.bulk_megabytes;
     let (beside, path) = (bench.pair.scratch.join("bulk"), bench.pair.source.join("bulk.bin"));
     write_random(&beside, megabytes)?;
     tree::settle_disk();

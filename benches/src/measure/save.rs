@@ -20,10 +20,16 @@ pub(super) type Pattern = fn(&Path, &[u8]) -> Result<Instant>;
 const PATTERNS: [(&str, Pattern); 2] = [("in place", tree::save_in_place), ("by rename", tree::save_by_rename)];
 
 pub(super) fn measure(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
+    let place = format!("{} files", bench.size);
+    measure_as(bench, report, &place)
+}
+
+/// The same, with the rows named by where it was.
+pub(super) fn measure_as(bench: &mut Bench<'_>, report: &mut Report, place: &str) -> Result<()> {
     for (name, pattern) in PATTERNS {
         let mark = bench.session.as_watch().map(|watch| watch.mark());
         let (times, lost) = saves(bench, pattern)?;
-        let what = format!("save → visible, {name}, {} files", bench.size);
+        let what = format!("save → visible, {name}, {place}");
         report.enter(&what, bench.tool, Figure::latencies(&times, lost));
         if let (Some(watch), Some(mark)) = (bench.session.as_watch(), mark) {
             let stages = watch.stages_since(mark).into_iter().filter(|(_, times)| !times.is_empty());

@@ -30,6 +30,7 @@ use crate::{
     engine::{Action, AlphaUpdate, Engine, plan::PlannedStream},
     link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, unheard},
     replica::{Observation, Replica, Seen, contents::Contents},
+    store::DestinationLock,
     sys::DirHandle,
 };
 
@@ -71,6 +72,8 @@ pub(super) struct Controller {
     pub(super) next_flush: u64,
     /// Why alpha is not observed any more.
     pub(super) alpha_lost: Option<String>,
+    /// The right to the destination, let go with the session.
+    pub(super) lock: Option<DestinationLock>,
 }
 
 /// A flush that waits.
@@ -143,10 +146,11 @@ impl Controller {
         };
         self.fail_flushes(&FlushError::Stopped);
         // These end their threads, which may be at work: not on this one.
-        let (replica, memory, synced) = (self.replica, self.memory, self.engine.synced().clone());
+        let (replica, memory, synced, lock) = (self.replica, self.memory, self.engine.synced().clone(), self.lock);
         let end_threads = move || {
             drop(replica);
             memory.close(&synced);
+            drop(lock);
         };
         let _ = tokio::task::spawn_blocking(end_threads).await;
         self.reporter.tell(Event::Stopped { reason: end });
@@ -336,7 +340,7 @@ impl Controller {
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
-                Action::Report(report) => self.reporter.report(report),
+                Action::Report(report) => self.reporter.report(report, self.engine.synced()),
                 // Of a connection that is gone.
                 Action::Request(_) | Action::Send { .. } | Action::Stream { .. } => {}
             }
@@ -405,7 +409,7 @@ impl Controller {
                 }
                 Action::Stream { id, stream } => self.stream(id, stream, link),
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
-                Action::Report(report) => self.reporter.report(report),
+                Action::Report(report) => self.reporter.report(report, self.engine.synced()),
             }
         }
         self.settle_flushes();
