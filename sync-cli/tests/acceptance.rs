@@ -9,6 +9,7 @@
 mod acceptance {
     mod editors;
     mod endings;
+    mod hostile;
     mod kills;
     mod kinds;
     mod lab;

@@ -90,9 +90,21 @@ impl Lab {
     }
 
     pub(super) fn agent_on(&self, port: u16) -> Agent {
+        self.serve(port, &[&self.target])
+    }
+
+    /// An agent that serves these roots.
+    pub(super) fn agent_of(&self, roots: &[&Path]) -> Agent {
+        self.serve(0, roots)
+    }
+
+    fn serve(&self, port: u16, roots: &[&Path]) -> Agent {
         let listen = format!("127.0.0.1:{port}");
-        let mut command = self.sync_agent(["serve", "--listen", &listen, "--root"]);
-        command.arg(&self.target).arg("--secret-file").arg(&self.secret);
+        let mut command = self.sync_agent(["serve", "--listen", &listen]);
+        command.arg("--secret-file").arg(&self.secret);
+        for root in roots {
+            command.arg("--root").arg(root);
+        }
         Agent::start(command)
     }
 
