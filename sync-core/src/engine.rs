@@ -45,10 +45,10 @@ use std::{
 
 use sync_proto::{
     Entry, SyncPath,
-    message::{Changes, Listing, Opened, Problem, ReplicaId},
+    message::{BatchId, Changes, Listing, Opened, Outcome, Problem, ReplicaId},
 };
 
-pub use self::action::{Action, Recorded, Report};
+pub use self::action::{Action, Keep, NoConflict, Recorded, Report, Side};
 use self::{
     compare::{Comparison, apply_change},
     copies::Copies,
@@ -66,6 +66,10 @@ use crate::{
 /// What goes which way. Names and meanings are those that developers know from Mutagen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
+    /// Changes go both ways. What both sides changed differently is a conflict: shown, and left alone.
+    TwoWaySafe,
+    /// Changes go both ways. Where both sides changed the same, alpha's version goes to beta.
+    TwoWayResolved,
     /// Alpha's changes go to beta. What changed at beta is never overwritten or deleted: it is shown as a conflict, or
     /// left alone where alpha has nothing there.
     #[default]
@@ -315,6 +319,27 @@ impl Engine {
     pub fn handle_disconnected(&mut self) {
         self.disconnect();
     }
+
+    /// Alpha's replica answered an [`Action::Take`] or [`Action::TakeStream`]: one outcome an operation, and what it sees
+    /// with what was done.
+    pub fn handle_taken(&mut self, _id: BatchId, _outcomes: Vec<Outcome>, _view: View, _now: Duration) {}
+
+    /// Operations of an [`Action::Take`] could not be given to alpha, because beta no longer has that content or could not
+    /// send it: those at these places. The rest was given to alpha and will be answered as a batch of its own.
+    pub fn handle_unfetched(&mut self, _id: BatchId, _places: &BTreeSet<usize>, _now: Duration) {}
+
+    /// Beta answered an [`Action::Describe`]: whether something stands there, for each path in order.
+    pub fn handle_described(&mut self, _id: BatchId, _there: Vec<bool>, _now: Duration) -> Result<(), PeerFault> {
+        Ok(())
+    }
+
+    /// The user settles a conflict, as it was last reported.
+    pub fn handle_resolve(&mut self, _path: &SyncPath, _keep: Keep) -> Result<(), NoConflict> {
+        Err(NoConflict)
+    }
+
+    /// The user lets the deletions go for which the session was halted, once.
+    pub fn handle_deletions_allowed(&mut self) {}
 
     /// Some time has passed.
     pub fn handle_timeout(&mut self, now: Duration) {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sync_proto::SyncPath;
 
 use super::{
-    Action, Engine, Link, Mode, Report,
+    Action, Engine, Link, Mode, Report, Side,
     doubtful::Doubtful,
     flight::{Flight, Lane},
     held::Held,
@@ -102,7 +102,7 @@ impl Engine {
         self.whole.clear();
         self.copies.clear();
         let solved = self.held.sweep();
-        self.actions.extend(solved.into_iter().map(|path| Action::Report(Report::Solved(path))));
+        self.actions.extend(solved.into_iter().map(|path| Action::Report(Report::Solved { side: Side::Beta, path })));
         if !self.in_sync {
             self.actions.push_back(Action::Report(Report::InSync));
         }

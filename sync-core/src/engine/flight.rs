@@ -76,7 +76,7 @@ impl Flight {
             path: stream.path.clone(),
             old: stream.old.clone(),
             entry: stream.entry.clone(),
-            source: Source::Alpha,
+            source: Source::Sender,
         };
         self.begin(Lane::Stream, vec![put], stream.entry.content_len())
     }

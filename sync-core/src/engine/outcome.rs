@@ -8,7 +8,7 @@ use sync_proto::{
 };
 
 use super::{
-    Action, Engine, PeerFault, Report,
+    Action, Engine, PeerFault, Report, Side,
     action::Recorded,
     flight::{Lane, Sent},
     plan::Planned,
@@ -109,7 +109,7 @@ impl Engine {
             }
             Outcome::Displaced(kept) => {
                 self.applied(lane, &operation, record);
-                self.actions.push_back(Action::Report(Report::Displaced { path, kept }));
+                self.actions.push_back(Action::Report(Report::Displaced { side: Side::Beta, path, kept }));
                 return Some(operation);
             }
             Outcome::Kept => {
@@ -162,7 +162,11 @@ impl Engine {
 
     fn hold(&mut self, problem: Problem, retry: Option<Duration>) {
         if self.held.hold(&problem.path, Some(problem.kind), retry) {
-            self.actions.push_back(Action::Report(Report::Failed { problem, retried: retry.is_some() }));
+            self.actions.push_back(Action::Report(Report::Failed {
+                side: Side::Beta,
+                problem,
+                retried: retry.is_some(),
+            }));
         }
     }
 
@@ -173,7 +177,7 @@ impl Engine {
         self.whole.remove(path);
         self.mismatches.remove(path);
         if self.held.solve(path) {
-            self.actions.push_back(Action::Report(Report::Solved(path.clone())));
+            self.actions.push_back(Action::Report(Report::Solved { side: Side::Beta, path: path.clone() }));
         }
     }
 }

@@ -59,13 +59,13 @@ pub enum Planned {
 pub enum Source {
     /// There is none: a symlink, an empty file.
     None,
-    /// Alpha sends it; as a delta against what is replaced, where it has that at hand.
-    Alpha,
-    /// Alpha sends it whole: a delta or a copy has failed before.
-    AlphaWhole,
-    /// Beta has it, at this path.
-    Beta(SyncPath),
-    /// Beta has it, at the very path: only the executable bit changes.
+    /// The other side sends it; as a delta against what is replaced, where it has that at hand.
+    Sender,
+    /// The other side sends it whole: a delta or a copy has failed before.
+    SenderWhole,
+    /// The side where it is put has it, at this path.
+    Receiver(SyncPath),
+    /// The side where it is put has it, at the very path: only the executable bit changes.
     Unchanged,
 }
 
@@ -110,7 +110,7 @@ impl Planned {
     pub fn touches(&self) -> impl Iterator<Item = &SyncPath> {
         let other = match self {
             Self::Move { from, .. } => Some(from),
-            Self::Put { source: Source::Beta(from), .. } => Some(from),
+            Self::Put { source: Source::Receiver(from), .. } => Some(from),
             _ => None,
         };
         std::iter::once(self.path()).chain(other)
@@ -329,7 +329,7 @@ impl Planner<'_> {
 
     fn put(&mut self, path: &SyncPath, old: Option<Entry>, entry: Entry) {
         let source = self.source(path, old.as_ref(), &entry);
-        let sends = matches!(source, Source::Alpha | Source::AlphaWhole);
+        let sends = matches!(source, Source::Sender | Source::SenderWhole);
         if sends && entry.content_len() > INLINE_FILE_BYTES_MAX {
             self.plan.streams.push(PlannedStream { path: path.clone(), old, entry });
             return;
@@ -347,12 +347,12 @@ impl Planner<'_> {
             _ => return Source::None,
         };
         if (self.whole)(path) {
-            return Source::AlphaWhole;
+            return Source::SenderWhole;
         }
         if old.and_then(Entry::content) == Some(content) {
             return Source::Unchanged;
         }
-        self.copy_of(content).map_or(Source::Alpha, Source::Beta)
+        self.copy_of(content).map_or(Source::Sender, Source::Receiver)
     }
 
     /// Where the content is once all before has been done.

@@ -18,7 +18,7 @@ use sync_proto::{
     },
 };
 
-use super::{Action, AlphaUpdate, Engine, Mode, Report, plan::Planned, view::View};
+use super::{Action, AlphaUpdate, Engine, Mode, Report, Side, plan::Planned, view::View};
 use crate::{
     ignore::Rules,
     tree::{Dir, Node, Tree},

@@ -70,7 +70,7 @@ impl Preparer {
     /// Whether all content that these operations send is at hand in memory, so that preparing them touches no disk.
     pub(super) fn is_at_hand(&self, operations: &[Planned]) -> bool {
         operations.iter().all(|operation| match operation {
-            Planned::Put { entry, source: Source::Alpha | Source::AlphaWhole, .. } => {
+            Planned::Put { entry, source: Source::Sender | Source::SenderWhole, .. } => {
                 entry.content().is_none_or(|content| self.contents.get(content).is_some())
             }
             _ => true,
@@ -119,9 +119,9 @@ impl Preparer {
                 let content = match source {
                     Source::None => Content::None,
                     Source::Unchanged => Content::Unchanged,
-                    Source::Beta(from) => Content::CopyOf(from),
-                    Source::Alpha => self.content(&path, old.as_ref(), &entry, compress)?,
-                    Source::AlphaWhole => self.content(&path, None, &entry, compress)?,
+                    Source::Receiver(from) => Content::CopyOf(from),
+                    Source::Sender => self.content(&path, old.as_ref(), &entry, compress)?,
+                    Source::SenderWhole => self.content(&path, None, &entry, compress)?,
                 };
                 let expected = old.map_or(Expected::Nothing, Expected::Entry);
                 Operation::Put { path, expected, entry, content }

@@ -328,7 +328,7 @@ impl Controller {
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
                 Action::Report(report) => self.reporter.report(report),
                 // Of a connection that is gone.
-                Action::Request(_) | Action::Send { .. } | Action::Stream { .. } => {}
+                _ => {}
             }
         }
         self.reporter.publish(&self.engine);
@@ -391,6 +391,7 @@ impl Controller {
                     }
                 }
                 Action::Stream { id, stream } => self.stream(id, stream, link),
+                Action::Take { .. } | Action::TakeStream { .. } | Action::Describe { .. } => {}
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
                 Action::Report(report) => self.reporter.report(report),
             }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use sync_proto::{Entry, SyncPath, message::ProblemKind};
 
+pub use crate::engine::Side;
+
 /// Something a session has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -158,15 +160,6 @@ pub struct Latency {
     pub ack: Duration,
     /// From the event to the answer.
     pub total: Duration,
-}
-
-/// Which side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
-    /// Where the session runs.
-    Alpha,
-    /// The agent's.
-    Beta,
 }
 
 /// A path that can't be synchronised, and why.

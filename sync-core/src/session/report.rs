@@ -273,18 +273,16 @@ impl Reporter {
     pub(super) fn report(&mut self, report: Report) {
         match report {
             Report::Applied { id, operations } => self.applied(id, operations),
-            Report::Failed { problem, retried } => {
+            Report::Taken { .. } => {}
+            Report::Failed { side, problem, retried } => {
                 let detail = problem.detail.to_string();
                 let kind = problem.kind;
-                self.problem(
-                    Found::Failed,
-                    PathProblem { side: Side::Beta, path: problem.path, kind, detail, retried },
-                );
+                self.problem(Found::Failed, PathProblem { side, path: problem.path, kind, detail, retried });
             }
-            Report::Solved(path) => self.solved(Side::Beta, Found::Failed, path),
+            Report::Solved { side, path } => self.solved(side, Found::Failed, path),
             Report::Conflict { path, alpha, beta } => self.tell(Event::Conflict(Conflict { path, alpha, beta })),
             Report::ConflictSolved(path) => self.tell(Event::ConflictSolved { path }),
-            Report::Displaced { path, kept } => self.tell(Event::Displaced { path, kept }),
+            Report::Displaced { path, kept, .. } => self.tell(Event::Displaced { path, kept }),
             Report::InSync => self.in_sync(),
             Report::Halted(reason) => self.tell(Event::Halted { reason }),
             Report::Resumed => self.tell(Event::Resumed),

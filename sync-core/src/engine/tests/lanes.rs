@@ -173,7 +173,7 @@ fn when_the_first_of_a_burst_fails_the_last_is_planned_from_what_is_there() {
         path: path("f"),
         old: Some(file(0).entry()),
         entry: file(8).entry(),
-        source: crate::engine::plan::Source::Alpha,
+        source: crate::engine::plan::Source::Sender,
     };
     assert_eq!(again[0].2, [put]);
     for (id, _, _) in &sent[1..] {

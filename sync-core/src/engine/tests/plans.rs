@@ -28,9 +28,9 @@ fn shown(operation: &Planned) -> String {
         Planned::Put { path, source, old, .. } => {
             let way = match source {
                 Source::None => String::new(),
-                Source::Alpha => " sent".to_owned(),
-                Source::AlphaWhole => " sent whole".to_owned(),
-                Source::Beta(from) => format!(" from {from}"),
+                Source::Sender => " sent".to_owned(),
+                Source::SenderWhole => " sent whole".to_owned(),
+                Source::Receiver(from) => format!(" from {from}"),
                 Source::Unchanged => " as it is".to_owned(),
             };
             format!("{} {path}{way}", if old.is_some() { "replace" } else { "put" })

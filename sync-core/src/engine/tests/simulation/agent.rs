@@ -273,9 +273,9 @@ impl Agent {
                     return nothing(Outcome::Mismatch);
                 }
                 let from = match source {
-                    Source::Beta(from) => Some(from),
+                    Source::Receiver(from) => Some(from),
                     Source::Unchanged => Some(path),
-                    Source::None | Source::Alpha | Source::AlphaWhole => None,
+                    Source::None | Source::Sender | Source::SenderWhole => None,
                 };
                 let has = |from| self.disk.get(from).and_then(|there| there.entry().content());
                 if from.is_some_and(|from| has(from) != entry.content()) {
@@ -408,7 +408,7 @@ fn fault(operation: &Planned, random: &mut Random) -> Outcome {
     let kinds = [ProblemKind::NoSpace, ProblemKind::Denied, ProblemKind::Io, ProblemKind::BadName];
     match random.below(3) {
         0 => Outcome::Mismatch,
-        1 if matches!(operation, Planned::Put { source: Source::Alpha, .. }) => Outcome::BaseMissing,
+        1 if matches!(operation, Planned::Put { source: Source::Sender, .. }) => Outcome::BaseMissing,
         _ => Outcome::Failed(problem(operation.path(), *random.pick(&kinds))),
     }
 }

@@ -58,7 +58,7 @@ impl World {
             Report::Failed { problem, .. } => {
                 self.told.insert(problem.path);
             }
-            Report::Solved(at) => assert!(self.told.remove(&at), "{at} is solved, and never was reported"),
+            Report::Solved { path: at, .. } => assert!(self.told.remove(&at), "{at} is solved, and never was reported"),
             _ => {}
         }
     }
