@@ -11,6 +11,8 @@ pub mod event;
 mod local;
 mod mailbox;
 mod memory;
+mod prepare;
+mod received;
 mod report;
 mod serve;
 mod streams;

@@ -90,8 +90,9 @@ fn opened(tree: &Tree) -> Opened {
 }
 
 fn changes(changes: Vec<(&str, Option<Entry>)>) -> Changes {
-    let changes = changes.into_iter().map(|(at, entry)| Change { path: path(at), entry }).collect();
-    Changes { changes: Bounded::new(changes).unwrap(), settled: true, complete: true, problems: Problems::new([]) }
+    let changes = changes.into_iter().map(|(at, entry)| Change { path: path(at), entry, content: None }).collect();
+    let changes = Bounded::new(changes).unwrap();
+    Changes { changes, settled: true, complete: true, problems: Problems::new([]), age_micros: 0 }
 }
 
 fn update(tree: &Tree, hot: &[&str]) -> AlphaUpdate {

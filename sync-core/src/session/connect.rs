@@ -60,6 +60,7 @@ impl Target {
             controller: self.controller,
             root: self.root_bytes()?,
             ignore: self.ignore.clone(),
+            push: false,
         });
         let control = streams::control(send);
         let _ = control.send(frame(&open)?);

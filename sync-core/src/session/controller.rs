@@ -11,29 +11,30 @@ use std::{
 
 use sync_proto::{
     limits::CONTROL_FRAME_BYTES_MAX,
-    message::{BatchId, Bounded, Need, Outcomes, Sentence, ToAgent, ToController},
+    message::{BatchId, Bounded, FileHeader, Need, Outcomes, Sentence, ToAgent, ToController},
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     FlushError, Shared,
     connect::{Connected, Target, frame},
-    content::{Prepared, Preparer, Way},
     event::Event,
     mailbox::Mailbox,
     memory::Memory,
+    prepare::{Prepared, Preparer, Way},
     report::Reporter,
-    streams::{self, FileEnd, FileProgress, FileToSend, HowEnded, ToPrepare},
+    streams::{self, FileEnd, FileProgress, FileToSend, HowEnded, LinkSpeed, ToPrepare},
 };
 use crate::{
-    engine::{Action, AlphaUpdate, Engine, plan::PlannedStream},
+    engine::{
+        Action, AlphaUpdate, Engine,
+        plan::{PlannedStream, expected_entry},
+    },
     link::{Backoff, FrameReader, SILENCE_MAX, unheard},
     replica::{Observation, Replica, Seen, contents::Contents},
     sys::DirHandle,
 };
 
-/// A link whose round trip is shorter than this is faster than compressing.
-const COMPRESS_ROUND_TRIP_MIN: Duration = Duration::from_millis(2);
 /// How long what is in flight has to be answered when the session ends.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 /// A connection that held for so long, or got both sides in sync, was a good one: the next failure is the first again.
@@ -89,8 +90,7 @@ enum End {
 /// What exists only while the agent is connected.
 struct Link {
     connected: Connected,
-    /// The shortest that was seen.
-    round_trip: Duration,
+    speed: LinkSpeed,
     /// Prepares what is at hand in memory, right here.
     preparer: Preparer,
     /// Prepares what has to be read, on a thread each for the two streams.
@@ -253,7 +253,7 @@ impl Controller {
     ) -> std::io::Result<Link> {
         let preparer = || Preparer::new(Arc::clone(&self.contents), Arc::clone(&self.root));
         Ok(Link {
-            round_trip: connected.dialed.connection.rtt(),
+            speed: LinkSpeed::new(&connected.dialed.connection),
             connected,
             preparer: preparer(),
             urgent: streams::preparer("synctl-urgent", preparer(), prepared.clone())?,
@@ -355,6 +355,7 @@ impl Controller {
             ToController::Goodbye(sentence) => Err(format!("the agent said goodbye: {sentence}")),
             ToController::Refused(sentence) => Err(sentence.to_string()),
             ToController::Opened(_) => Err("the agent opened the root twice".to_owned()),
+            ToController::Fetched(_) | ToController::Described(_) | ToController::Flushed(_) => Ok(()),
         }
     }
 
@@ -404,12 +405,12 @@ impl Controller {
         let progress = Arc::<FileProgress>::default();
         self.reporter.streaming(id, &stream, Arc::clone(&progress));
         let known = stream.entry.content().is_some_and(|content| link.connected.opened.partials.contains(&content));
+        // What is replaced, or an earlier part, may have chunks of it; without either, asking is a waste.
+        let recipe = known || stream.old.as_ref().is_some_and(|old| old.content_len() > 0);
+        let PlannedStream { path, old, entry } = stream;
         let file = FileToSend {
             session: link.connected.session,
-            id,
-            // What is replaced, or an earlier part, may have chunks of it; without either, asking is a waste.
-            recipe: known || stream.old.as_ref().is_some_and(|old| old.content_len() > 0),
-            stream,
+            header: FileHeader { batch: id, path, expected: expected_entry(old.as_ref()), entry, recipe },
             compress: link.is_slow(),
             root: Arc::clone(&self.root),
             progress,
@@ -514,10 +515,8 @@ impl Controller {
 }
 
 impl Link {
-    /// Whether the link is slower than compressing. By the shortest round trip seen: under load it looks longer than it is.
     fn is_slow(&mut self) -> bool {
-        self.round_trip = self.round_trip.min(self.connected.dialed.connection.rtt());
-        self.round_trip >= COMPRESS_ROUND_TRIP_MIN
+        self.speed.is_slow(&self.connected.dialed.connection)
     }
 }
 

@@ -6,9 +6,9 @@
 
 mod effect;
 mod inbound;
-mod received;
 mod root;
 mod session;
+mod supply;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

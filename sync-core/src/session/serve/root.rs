@@ -23,8 +23,9 @@ use crate::{
     replica::{
         Observation, Replica, ReplicaOptions,
         commit::{CommitOptions, Committer},
+        contents::Contents,
     },
-    session::mailbox::Mailbox,
+    session::{CONTENTS_BYTES_MAX, mailbox::Mailbox},
     sys::DirHandle,
     tree::Tree,
 };
@@ -75,6 +76,8 @@ pub(super) struct Opened {
     pub(super) replica: Arc<Replica>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) settings: IgnoreSettings,
+    /// Recent small content, where sessions want to have it.
+    pub(super) contents: Option<Arc<Contents>>,
     pub(super) view: View,
     /// Numbers the work of all sessions that the replica serves: what one of them left under way is not taken for
     /// another's.
@@ -211,13 +214,14 @@ impl ServedRoot {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The root with these rules: the replica of the session before where it had the same, else a new one, scanned.
-    pub(super) async fn replica(&self, settings: &IgnoreSettings) -> Result<Opened, String> {
+    /// The root with these rules: the replica of the session before where it had the same, else a new one, scanned. It keeps
+    /// small content that it reads where `keep` is set.
+    pub(super) async fn replica(&self, settings: &IgnoreSettings, keep: bool) -> Result<Opened, String> {
         let before = self.idle().take();
         let mut hint = Tree::new();
         if let Some(mut opened) = before {
             // What has been observed since is waiting; all of it is in the last view.
-            if opened.settings == *settings && opened.catch_up().await.is_ok() {
+            if opened.settings == *settings && opened.contents.is_some() == keep && opened.catch_up().await.is_ok() {
                 return Ok(opened);
             }
             hint = opened.view.tree.clone();
@@ -227,13 +231,16 @@ impl ServedRoot {
         let rules = Rules::new(settings).map_err(|error| error.to_string())?;
         let mailbox = Arc::new(Mailbox::default());
         let sink = Arc::clone(&mailbox);
-        let options = ReplicaOptions { rules, contents: None, hint, committer: Some(Arc::clone(&self.committer)) };
+        let contents = keep.then(|| Arc::new(Contents::new(CONTENTS_BYTES_MAX)));
+        let committer = Some(Arc::clone(&self.committer));
+        let options = ReplicaOptions { rules, contents: contents.clone(), hint, committer };
         let replica = Replica::start(&self.real, options, move |observation| sink.put(observation))
             .map_err(|error| format!("the root can't be opened: {error}"))?;
         let mut opened = Opened {
             replica: Arc::new(replica),
             mailbox,
             settings: settings.clone(),
+            contents,
             view: View::default(),
             next_tag: 0,
             is_lost: false,

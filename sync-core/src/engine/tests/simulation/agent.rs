@@ -140,11 +140,13 @@ impl Agent {
     fn tell(&mut self) {
         let mut all = Vec::new();
         for difference in diff(self.reported.root(), self.index.root()) {
-            all.push(Change { path: difference.path.clone(), entry: difference.new.map(Node::entry) });
+            let entry = difference.new.map(Node::entry);
+            all.push(Change { path: difference.path.clone(), entry, content: None });
             if let Some(Node::Directory(dir)) = difference.new {
                 all.extend(walk(dir).map(|(below, node, _)| Change {
                     path: difference.path.join_path(&below).unwrap(),
                     entry: Some(node.entry()),
+                    content: None,
                 }));
             }
         }
@@ -154,7 +156,7 @@ impl Agent {
             let piece = all.iter().skip(number * 3).take(3).cloned().collect();
             let changes = Bounded::new(piece).unwrap();
             let settled = number == last;
-            let changes = Changes { changes, settled, complete: true, problems: problems() };
+            let changes = Changes { changes, settled, complete: true, problems: problems(), age_micros: 0 };
             self.out.push_back(ToController::Changes(changes));
         }
         self.reported = self.index.clone();
