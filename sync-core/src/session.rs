@@ -152,6 +152,13 @@ pub struct Session {
     local: Option<local::LocalAgent>,
 }
 
+/// Asks a session that runs, from any task. Any number of them; none keeps the session alive.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::WeakUnboundedSender<Request>,
+    shared: Arc<Shared>,
+}
+
 /// The events of a session, in order. To be read, or dropped: what is not read waits in memory.
 #[derive(Debug)]
 pub struct Events {
@@ -255,17 +262,20 @@ impl Session {
         Ok((Self { requests, shared, task, local }, Events { receiver }))
     }
 
-    /// Waits until every change that was on disk at alpha before the call has been applied at beta.
-    ///
-    /// # Errors
-    /// The agent is not there, the session is halted or over, or some paths can't be brought over.
-    pub async fn flush(&self) -> Result<(), FlushError> {
-        let (answer, answered) = oneshot::channel();
-        self.requests.send(Request::Flush(answer)).map_err(|_| FlushError::Stopped)?;
-        answered.await.unwrap_or(Err(FlushError::Stopped))
+    /// A handle to ask the session by, from other tasks.
+    pub fn handle(&self) -> Handle {
+        Handle { requests: self.requests.downgrade(), shared: Arc::clone(&self.shared) }
     }
 
-    /// The state at this moment. Counts files, which costs a walk over the tree in memory.
+    /// As [`Handle::flush`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        self.handle().flush().await
+    }
+
+    /// As [`Handle::status`].
     pub fn status(&self) -> Status {
         self.shared.status()
     }
@@ -278,6 +288,28 @@ impl Session {
         if let Some(local) = self.local {
             local.stop().await;
         }
+    }
+}
+
+impl Handle {
+    /// Waits until every change that was on disk at alpha before the call has been applied at beta.
+    ///
+    /// # Errors
+    /// The agent is not there, the session is halted or over, or some paths can't be brought over.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Flush(answer)).ok_or(FlushError::Stopped)?;
+        answered.await.unwrap_or(Err(FlushError::Stopped))
+    }
+
+    /// The state at this moment. Counts files, which costs a walk over the tree in memory.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// `None`: the session is over.
+    fn send(&self, request: Request) -> Option<()> {
+        self.requests.upgrade()?.send(request).ok()
     }
 }
 

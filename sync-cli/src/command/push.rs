@@ -55,7 +55,7 @@ type Flush<'a> = Pin<Box<dyn Future<Output = Result<(), FlushError>> + 'a>>;
 
 /// Shows events until the flush that starts with the connection has come to its end.
 async fn bring_over(running: &mut Running) -> io::Result<End> {
-    let Running { session, events, interrupts, output } = running;
+    let Running { session, events, interrupts, output, .. } = running;
     let session: &Session = session;
     let mut link = Link::default();
     let mut flush: Option<Flush<'_>> = None;

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use sync_core::session::event::{Action, Conflict, Event, PathProblem, Progress, Side, Synced, SyncedPath};
 use sync_proto::{Entry, message::ProblemKind};
 
+use super::json::{ConflictBody, EntryBody, ProblemBody};
 use super::units::{bytes, count, counted, duration};
 
 /// How much a line matters. `--quiet` shows [`Tone::Attention`] and above.
@@ -218,6 +219,28 @@ fn conflict_rest(conflict: &Conflict) -> String {
         entry(conflict.alpha.as_ref()),
         entry(conflict.beta.as_ref()),
     )
+}
+
+/// A conflict that another process has told, in one line.
+pub(crate) fn conflict_in_brief(conflict: &ConflictBody) -> String {
+    let what = |entry: &Option<EntryBody>| match entry {
+        None => "nothing".to_owned(),
+        Some(EntryBody::Directory) => "a directory".to_owned(),
+        Some(EntryBody::File { len, executable: false, .. }) => format!("a file of {}", bytes(*len)),
+        Some(EntryBody::File { len, executable: true, .. }) => format!("an executable of {}", bytes(*len)),
+        Some(EntryBody::Symlink { target, .. }) => {
+            format!("a symlink to {}", sync_proto::escape::Escaped(target.as_bytes()))
+        }
+    };
+    let ConflictBody { path, alpha, beta } = conflict;
+    format!("{}: {} at the source, {} at the destination", path.shown(), what(alpha), what(beta))
+}
+
+/// A problem that another process has told, in one line. Its detail is escaped already.
+pub(crate) fn problem_in_brief(problem: &ProblemBody) -> String {
+    let ProblemBody { side, path, kind, detail, retried } = problem;
+    let again = if *retried { "; it is tried again by itself" } else { "" };
+    format!("{} at {side} is not synchronised: {} ({detail}){again}", path.shown(), kind.replace('_', " "))
 }
 
 fn entry(entry: Option<&Entry>) -> String {
