@@ -1,6 +1,6 @@
 //! A file that is streamed to this side, whichever that is: from its stream into the stage.
 
-use std::io;
+use std::{io, sync::atomic::Ordering};
 
 use sync_proto::{
     limits::BUNDLE_FRAME_BYTES_MAX,
@@ -8,6 +8,7 @@ use sync_proto::{
 };
 use tokio::sync::mpsc;
 
+use super::streams::FileProgress;
 use crate::{
     link::{FrameError, FrameReader},
     replica::{
@@ -41,6 +42,7 @@ pub(super) fn frame_queue() -> (mpsc::Sender<FileFrame>, mpsc::Receiver<FileFram
 pub(super) async fn forward(
     mut reader: FrameReader,
     frames: mpsc::Sender<FileFrame>,
+    progress: &FileProgress,
     ended: impl Future<Output = ()>,
 ) -> Result<(), FrameError> {
     tokio::pin!(ended);
@@ -51,10 +53,25 @@ pub(super) async fn forward(
             () = &mut ended => return Ok(()),
         };
         let Some(frame) = read else { return Ok(()) };
+        count(&frame, progress);
         if frames.send(frame).await.is_err() {
             return Ok(());
         }
     }
+}
+
+/// Bytes of a chunk in a recipe, about.
+const CHUNK_BYTES: usize = 36;
+
+fn count(frame: &FileFrame, progress: &FileProgress) {
+    let (read, wire) = match frame {
+        FileFrame::Raw(bytes) => (bytes.len(), bytes.len()),
+        FileFrame::Zstd { len, bytes } => (*len as usize, bytes.len()),
+        FileFrame::Recipe(page) => (0, CHUNK_BYTES * page.chunks.len()),
+        FileFrame::End | FileFrame::Abort => (0, 0),
+    };
+    progress.read.fetch_add(read as u64, Ordering::Relaxed);
+    progress.wire.fetch_add(wire as u64, Ordering::Relaxed);
 }
 
 /// Receives one file, on a thread that may block on the disk.

@@ -174,12 +174,12 @@ pub(super) enum HowEnded {
     GivenUp,
 }
 
-/// How far the sending of a file has got, in bytes.
+/// How far a streamed file has got, in bytes.
 #[derive(Debug, Default)]
 pub(super) struct FileProgress {
-    /// Read from the file.
+    /// Read from the file that is sent, or come of the file that is received.
     pub(super) read: AtomicU64,
-    /// Handed to the transport as frames.
+    /// In frames, on the wire.
     pub(super) wire: AtomicU64,
 }
 

@@ -22,7 +22,10 @@ use super::{
 };
 use crate::{
     link::{CloseCode, FrameReader, FrameWriter, close, hello_respond},
-    session::{SOFTWARE, received, streams},
+    session::{
+        SOFTWARE, received,
+        streams::{self, FileProgress},
+    },
 };
 
 /// Messages of the controller that wait for a session. Beyond, its streams are not read.
@@ -230,5 +233,5 @@ async fn file(reader: FrameReader, header: FileHeader, inputs: mpsc::Sender<Inpu
     if inputs.send(Input::File(header, inbox)).await.is_err() {
         return Ok(());
     }
-    received::forward(reader, frames, inputs.closed()).await.or_else(|error| fault(&error))
+    received::forward(reader, frames, &FileProgress::default(), inputs.closed()).await.or_else(|error| fault(&error))
 }
