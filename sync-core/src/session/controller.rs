@@ -42,6 +42,7 @@ use crate::{
     },
     link::{Backoff, FrameReader, SILENCE_MAX, silent_after, unheard},
     replica::{Applied, Observation, Replica, Seen, contents::Contents},
+    store::DestinationLock,
     sys::DirHandle,
 };
 
@@ -86,6 +87,8 @@ pub(super) struct Controller {
     pub(super) view: View,
     /// Why alpha is not observed any more.
     pub(super) alpha_lost: Option<String>,
+    /// The right to the destination, let go with the session.
+    pub(super) lock: Option<DestinationLock>,
 }
 
 /// How a phase ended.
@@ -155,10 +158,11 @@ impl Controller {
         };
         self.flushes.fail(&FlushError::Stopped);
         // These end their threads, which may be at work: not on this one.
-        let (replica, memory, synced) = (self.replica, self.memory, self.engine.synced().clone());
+        let (replica, memory, synced, lock) = (self.replica, self.memory, self.engine.synced().clone(), self.lock);
         let end_threads = move || {
             drop(replica);
             memory.close(&synced);
+            drop(lock);
         };
         let _ = tokio::task::spawn_blocking(end_threads).await;
         self.reporter.tell(Event::Stopped { reason: end });
@@ -384,7 +388,7 @@ impl Controller {
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
-                Action::Report(report) => self.reporter.report(report),
+                Action::Report(report) => self.reporter.report(report, self.engine.synced()),
                 // Of a connection that is gone.
                 _ => {}
             }
@@ -553,7 +557,7 @@ impl Controller {
                     link.say(&ToAgent::Describe(Describe { id, paths: Bounded::first(paths) }));
                 }
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
-                Action::Report(report) => self.reporter.report(report),
+                Action::Report(report) => self.reporter.report(report, self.engine.synced()),
             }
         }
     }
@@ -620,7 +624,9 @@ impl Controller {
         match request {
             Request::Flush(answer) => self.flush(answer, link),
             Request::Conflicts(answer) => {
-                let conflicts: Vec<Conflict> = self.engine.conflicts().map(report::conflict).collect();
+                let synced = self.engine.synced();
+                let conflicts = self.engine.conflicts().map(|conflict| report::with_synced(conflict, synced));
+                let conflicts: Vec<Conflict> = conflicts.collect();
                 let beta = link.and_then(|link| link.ask(versions::question(&conflicts)));
                 tokio::spawn(versions::describe(conflicts, Arc::clone(&self.root), beta, answer));
             }

@@ -45,7 +45,7 @@ pub(super) async fn describe(
     let look = move || {
         let beta = found.into_iter().chain(std::iter::repeat(None));
         let versions = conflicts.into_iter().zip(beta).map(|(conflict, beta)| {
-            let Conflict { path, alpha, beta: entry } = conflict;
+            let Conflict { path, alpha, beta: entry, .. } = conflict;
             let alpha = alpha.map(|entry| Version { entry, modified: modified_at(&root, &path) });
             ConflictVersions { alpha, beta: entry.map(|entry| version(entry, beta)), path }
         });
