@@ -22,6 +22,7 @@ pub mod stage;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
+pub mod trash;
 pub mod watch;
 mod worker;
 

@@ -126,7 +126,8 @@ impl ServedRoot {
             _ => format!("it can't be made: {error}"),
         })?;
         let real = path.canonicalize().map_err(|error| error.to_string())?;
-        let committer = Committer::open(&real, CommitOptions { durable }).map_err(|error| error.to_string())?;
+        let committer = Committer::open(&real, CommitOptions { durable, ..CommitOptions::default() })
+            .map_err(|error| error.to_string())?;
         let id = committer.replica_id().map_err(|error| error.to_string())?;
         Ok(Self {
             path: path.to_owned(),
