@@ -57,6 +57,7 @@ use self::{
     work::Work,
 };
 use super::{
+    claim::{ClaimError, RootClaim},
     stage::{HOME, Stage, fixed},
     trash::{Trash, TrashLimits},
 };
@@ -228,6 +229,11 @@ impl Committer {
         self.stage.dir().rename_replace(staged.name(), home, name)?;
         staged.hold();
         Ok(ReplicaId(id))
+    }
+
+    /// Takes the root for this process alone, until the claim is dropped. `role` tells others who has it.
+    pub fn claim(&self, role: &str) -> Result<RootClaim, ClaimError> {
+        RootClaim::take(self.stage.home(), role)
     }
 
     /// The root.
