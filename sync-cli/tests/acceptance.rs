@@ -18,4 +18,5 @@ mod acceptance {
     mod shapes;
     mod space;
     mod storms;
+    mod versions;
 }

@@ -58,7 +58,7 @@ pub(crate) fn tone(event: &Event) -> Tone {
         Event::Synced(_) | Event::Ready { .. } | Event::Resumed => Tone::Good,
         Event::ProblemSolved { .. } | Event::ConflictSolved { .. } => Tone::Good,
         Event::Problem(_) | Event::Conflict(_) | Event::Displaced { .. } => Tone::Attention,
-        Event::Disconnected { .. } | Event::Warning { .. } => Tone::Attention,
+        Event::Disconnected { .. } | Event::Warning { .. } | Event::EventsLost { .. } => Tone::Attention,
         Event::Halted { .. } | Event::Stopped { reason: Some(_) } => Tone::Bad,
         _ => Tone::Plain,
     }
@@ -109,6 +109,11 @@ pub(crate) fn line(event: &Event) -> Option<Line> {
         Event::Halted { reason } => Line::new(event, "halted:", reason),
         Event::Resumed => Line::new(event, "resumed", ""),
         Event::Warning { message } => Line::new(event, "warning:", message),
+        Event::EventsLost { count } => Line::new(
+            event,
+            "warning:",
+            format!("{} not shown: more came than was read; the work itself went on", counted(*count, "event")),
+        ),
         Event::Stopped { reason: Some(reason) } => Line::new(event, "stopped:", reason),
         Event::Stopped { reason: None } => Line::new(event, "stopped", ""),
         _ => None,
@@ -214,10 +219,11 @@ fn conflict_rest(conflict: &Conflict) -> String {
         (Some(_), Some(_)) => "to take the source's, delete or move the one at the destination",
     };
     format!(
-        "{}: {} at the source, {} at the destination; both changed since they were in sync, both are left alone; {remedy}",
+        "{}: {} at the source, {} at the destination; {}; both are left alone; {remedy}",
         conflict.path,
         entry(conflict.alpha.as_ref()),
         entry(conflict.beta.as_ref()),
+        who_changed(conflict),
     )
 }
 
@@ -232,7 +238,7 @@ pub(crate) fn conflict_in_brief(conflict: &ConflictBody) -> String {
             format!("a symlink to {}", sync_proto::escape::Escaped(target.as_bytes()))
         }
     };
-    let ConflictBody { path, alpha, beta } = conflict;
+    let ConflictBody { path, alpha, beta, .. } = conflict;
     format!("{}: {} at the source, {} at the destination", path.shown(), what(alpha), what(beta))
 }
 
@@ -241,6 +247,21 @@ pub(crate) fn problem_in_brief(problem: &ProblemBody) -> String {
     let ProblemBody { side, path, kind, detail, retried } = problem;
     let again = if *retried { "; it is tried again by itself" } else { "" };
     format!("{} at {side} is not synchronised: {} ({detail}){again}", path.shown(), kind.replace('_', " "))
+}
+
+/// What has happened since both sides were in sync, as far as it is known.
+fn who_changed(conflict: &Conflict) -> &'static str {
+    let Conflict { alpha, beta, synced, .. } = conflict;
+    match (alpha == synced, beta == synced) {
+        _ if synced.is_none() => "as far as is known they never were in sync",
+        (true, _) => "it was changed at the destination since they were in sync",
+        // Then the destination's own change is beneath: here it has a directory, as before.
+        (false, true) => {
+            "it was changed at the source since they were in sync, and at the destination there is something that was \
+             changed there or is ignored"
+        }
+        (false, false) => "both changed since they were in sync",
+    }
 }
 
 fn entry(entry: Option<&Entry>) -> String {

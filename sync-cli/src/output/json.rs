@@ -65,6 +65,9 @@ enum Body<'a> {
     Warning {
         message: &'a str,
     },
+    EventsLost {
+        count: u64,
+    },
     Stopped {
         reason: Option<&'a str>,
     },
@@ -124,6 +127,7 @@ pub(crate) struct ConflictBody {
     pub(crate) path: PathBody,
     pub(crate) alpha: Option<EntryBody>,
     pub(crate) beta: Option<EntryBody>,
+    pub(crate) synced: Option<EntryBody>,
 }
 
 /// What stands at a path.
@@ -176,6 +180,7 @@ fn named(event: &Event) -> Option<(&'static str, Body<'_>)> {
         Event::Halted { reason } => ("halted", Body::Halted { reason }),
         Event::Resumed => ("resumed", Body::Nothing {}),
         Event::Warning { message } => ("warning", Body::Warning { message }),
+        Event::EventsLost { count } => ("events_lost", Body::EventsLost { count: *count }),
         Event::Stopped { reason } => ("stopped", Body::Stopped { reason: reason.as_deref() }),
         _ => return None,
     })
@@ -285,6 +290,7 @@ impl From<&Conflict> for ConflictBody {
             path: (&conflict.path).into(),
             alpha: conflict.alpha.as_ref().map(Into::into),
             beta: conflict.beta.as_ref().map(Into::into),
+            synced: conflict.synced.as_ref().map(Into::into),
         }
     }
 }
