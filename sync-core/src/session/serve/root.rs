@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sync_proto::{
-    Name,
-    message::{IgnoreSettings, ReplicaId},
-};
+use sync_proto::message::{IgnoreSettings, ReplicaId};
 use tokio::sync::Notify;
 
 use super::AgentError;
@@ -22,6 +19,7 @@ use crate::{
     ignore::Rules,
     replica::{
         Observation, Replica, ReplicaOptions,
+        claim::{ClaimError, RootClaim},
         commit::{CommitOptions, Committer},
         contents::Contents,
     },
@@ -48,8 +46,8 @@ pub(super) struct ServedRoot {
     real: PathBuf,
     committer: Arc<Committer>,
     id: ReplicaId,
-    /// The root's `.synctl`, held open for the lock on it.
-    home: DirHandle,
+    /// Kept from all other processes, once the agent serves.
+    claim: Mutex<Option<RootClaim>>,
     tenant: Mutex<Option<Tenant>>,
     freed: Notify,
     /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
@@ -129,12 +127,13 @@ impl ServedRoot {
             _ => format!("it can't be made: {error}"),
         })?;
         let real = path.canonicalize().map_err(|error| error.to_string())?;
-        let committer = Committer::open(&real, CommitOptions { durable }).map_err(|error| error.to_string())?;
+        let committer = Committer::open(&real, CommitOptions { durable, ..CommitOptions::default() })
+            .map_err(|error| error.to_string())?;
         let id = committer.replica_id().map_err(|error| error.to_string())?;
         Ok(Self {
             path: path.to_owned(),
             real,
-            home: home_of(&committer).map_err(|error| error.to_string())?,
+            claim: Mutex::default(),
             committer: Arc::new(committer),
             id,
             tenant: Mutex::default(),
@@ -147,15 +146,19 @@ impl ServedRoot {
     /// Takes the root for this agent alone. Another one that is just ending has a moment to let go of it; one that was
     /// killed holds nothing.
     pub(super) async fn lock(&self) -> Result<(), AgentError> {
-        let refused = |reason| AgentError::Root { root: self.path.clone(), reason };
         let deadline = tokio::time::Instant::now() + LOCK_TIME_MAX;
-        while !self.home.try_lock().map_err(|error| refused(format!("it can't be locked: {error}")))? {
-            if tokio::time::Instant::now() >= deadline {
-                return Err(refused("another agent on this machine serves it: stop that one first".to_owned()));
+        loop {
+            match self.committer.claim("an agent") {
+                Ok(claim) => {
+                    *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim);
+                    return Ok(());
+                }
+                Err(ClaimError::Held(_)) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(LOCK_INTERVAL).await;
+                }
+                Err(error) => return Err(AgentError::Root { root: self.path.clone(), reason: error.to_string() }),
             }
-            tokio::time::sleep(LOCK_INTERVAL).await;
         }
-        Ok(())
     }
 
     /// Whether a controller that names `path` means this root.
@@ -285,11 +288,6 @@ impl ServedRoot {
             close_replica(opened).await;
         }
     }
-}
-
-fn home_of(committer: &Committer) -> io::Result<DirHandle> {
-    let name = Name::new(b".synctl").map_err(io::Error::other)?;
-    committer.root().open_dir(name)
 }
 
 /// Ends a replica. It finishes what it is doing, which blocks.
