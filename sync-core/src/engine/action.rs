@@ -73,6 +73,16 @@ pub enum Side {
     Beta,
 }
 
+impl Side {
+    /// The one over there.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Alpha => Self::Beta,
+            Self::Beta => Self::Alpha,
+        }
+    }
+}
+
 /// Which version of a conflict stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
@@ -84,10 +94,20 @@ pub enum Keep {
     Both,
 }
 
-/// There is no conflict at the path that was to be settled, or it looks different now.
+/// Why a conflict was not settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no conflict at this path")]
-pub struct NoConflict;
+#[non_exhaustive]
+pub enum NotSettled {
+    /// There is none, or it looks different now.
+    #[error("there is no conflict at this path")]
+    NoConflict,
+    /// Nothing of beta's comes to alpha in this mode.
+    #[error("nothing comes to the source in a one-way mode: keep the source's version or both")]
+    OneWay,
+    /// No free name was found beside it.
+    #[error("no free name was found for the version that is to be moved aside")]
+    NoName,
+}
 
 /// Something a user may want to know.
 #[derive(Debug, Clone, PartialEq)]

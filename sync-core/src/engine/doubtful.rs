@@ -4,7 +4,7 @@
 //! mind as long as the replica is the same, because the agent may do what it has taken off the wire at any time after. Not
 //! kept over a restart; what is then in doubt shows as a conflict, which costs a question and no content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_proto::SyncPath;
 
@@ -18,23 +18,25 @@ const PATHS_MAX: usize = 1 << 17;
 #[derive(Debug, Default)]
 pub(super) struct Doubtful {
     nodes: BTreeMap<SyncPath, Vec<Node>>,
+    /// Where something was to go.
+    removed: BTreeSet<SyncPath>,
 }
 
 impl Doubtful {
     pub(super) fn note(&mut self, operation: Planned) {
         if self.nodes.len() >= PATHS_MAX {
-            self.nodes.clear();
+            self.clear();
         }
         let (path, node) = match operation {
             Planned::Put { path, entry, .. } => (path, Node::from_entry(entry)),
             Planned::MakeDirectory { path } => (path, Node::Directory(Dir::new())),
             Planned::Move { from, to, node } => {
-                self.nodes.entry(from).or_default();
+                self.note_removal(from);
                 (to, node)
             }
             // Nothing was sent, but what lies around is not what was agreed on.
             Planned::Remove { path, .. } => {
-                self.nodes.entry(path).or_default();
+                self.note_removal(path);
                 return;
             }
         };
@@ -42,6 +44,17 @@ impl Doubtful {
         if !nodes.contains(&node) {
             nodes.push(node);
         }
+    }
+
+    pub(super) fn note_removal(&mut self, path: SyncPath) {
+        self.nodes.entry(path.clone()).or_default();
+        self.removed.insert(path);
+    }
+
+    /// Whether what stood at `path` was to go, alone or in a subtree.
+    pub(super) fn has_removal(&self, path: &SyncPath) -> bool {
+        !self.removed.is_empty()
+            && std::iter::successors(Some(path.clone()), SyncPath::parent).any(|above| self.removed.contains(&above))
     }
 
     /// Whether `node` at `path` was sent there, alone or in a subtree.
@@ -70,6 +83,7 @@ impl Doubtful {
 
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
+        self.removed.clear();
     }
 }
 

@@ -8,7 +8,7 @@
 mod agent;
 mod hand;
 mod judge;
-mod random;
+pub(super) mod random;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
