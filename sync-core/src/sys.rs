@@ -254,6 +254,14 @@ impl DirHandle {
         platform::sync_fs(self.0.as_fd())
     }
 
+    /// Brings the names in this directory to the disk. Where a file system can't do that for a directory, all of it is.
+    pub fn sync(&self) -> io::Result<()> {
+        match rustix::fs::fsync(&self.0) {
+            Err(Errno::INVAL | Errno::BADF) => self.sync_fs(),
+            result => Ok(result?),
+        }
+    }
+
     /// Whether the kernel tells of changes that others make here: not so where they may be made behind its back, on
     /// network file systems and on FUSE.
     pub fn has_events(&self) -> bool {

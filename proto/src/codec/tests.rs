@@ -189,9 +189,14 @@ proptest! {
     }
 
     #[test]
-    fn content_streams_read_back(header in messages::stream_header(), frame in messages::file_frame()) {
+    fn content_streams_read_back(
+        header in messages::stream_header(),
+        frame in messages::file_frame(),
+        fetched in messages::fetched(),
+    ) {
         prop_assert_eq!(decode(&body(&header)), Ok(header));
         prop_assert_eq!(decode(&body(&frame)), Ok(frame));
+        prop_assert_eq!(decode(&body(&fetched)), Ok(fetched));
     }
 
     /// A message cut short or with a byte flipped is refused or is another message, which reads back as itself.

@@ -8,7 +8,7 @@
 //! doubt no more, and [`Past`] gives the next engine the rest. What is in doubt and not in mind shows as a conflict where
 //! alpha has changed since, which costs a question and no content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_proto::SyncPath;
 
@@ -51,6 +51,8 @@ pub(super) fn intents(operation: &Planned) -> impl Iterator<Item = Intent> + use
 #[derive(Debug, Default)]
 pub(super) struct Doubtful {
     nodes: BTreeMap<SyncPath, Vec<Node>>,
+    /// Where something was to go.
+    removed: BTreeSet<SyncPath>,
     /// Whether something was added since all was last said to be settled.
     open: bool,
 }
@@ -63,11 +65,29 @@ impl Doubtful {
     pub(super) fn remember(&mut self, (path, node): Intent) {
         self.open = true;
         if self.nodes.len() >= PATHS_MAX {
-            self.nodes.clear();
+            self.clear();
         }
-        // Where something was to go nothing was sent, but what lies around is not what was agreed on.
-        let nodes = self.nodes.entry(path).or_default();
-        nodes.extend(node.filter(|node| !nodes.contains(node)));
+        match node {
+            Some(node) => {
+                let nodes = self.nodes.entry(path).or_default();
+                if !nodes.contains(&node) {
+                    nodes.push(node);
+                }
+            }
+            // Nothing was sent, but what lies around is not what was agreed on.
+            None => self.note_removal(path),
+        }
+    }
+
+    pub(super) fn note_removal(&mut self, path: SyncPath) {
+        self.nodes.entry(path.clone()).or_default();
+        self.removed.insert(path);
+    }
+
+    /// Whether what stood at `path` was to go, alone or in a subtree.
+    pub(super) fn has_removal(&self, path: &SyncPath) -> bool {
+        !self.removed.is_empty()
+            && std::iter::successors(Some(path.clone()), SyncPath::parent).any(|above| self.removed.contains(&above))
     }
 
     /// Whether `node` at `path` was sent there, alone or in a subtree.
@@ -108,6 +128,7 @@ impl Doubtful {
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
         self.open = false;
+        self.removed.clear();
     }
 }
 

@@ -62,6 +62,11 @@ impl Held {
         problem.is_some() && problem != told
     }
 
+    /// How often the path has been held so far.
+    pub(super) fn attempts(&self, path: &SyncPath) -> u32 {
+        self.holds.get(path).map_or(0, |hold| hold.attempts)
+    }
+
     /// Whether nothing may be planned at `path`.
     pub(super) fn is_waiting(&self, path: &SyncPath) -> bool {
         self.holds.get(path).is_some_and(|hold| hold.wait != Wait::Over)
@@ -113,10 +118,6 @@ impl Held {
     /// When the next wait is over.
     pub(super) fn next(&self) -> Option<Duration> {
         self.due.first().map(|(moment, _)| *moment)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.holds.is_empty()
     }
 
     /// How many paths wait without the user having been told.

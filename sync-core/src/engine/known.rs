@@ -3,6 +3,8 @@
 //! Invariant: `ahead` is `beta`, and `synced_ahead` is `synced`, with every operation in flight applied that beta, as it is
 //! known, will let through. An operation whose expectation does not hold any more changes nothing there, so neither here.
 
+use std::collections::BTreeSet;
+
 use sync_proto::SyncPath;
 
 use super::{action::Recorded, flight::Flight, plan::Planned, view::View};
@@ -22,6 +24,8 @@ pub(super) struct Known {
     pub(super) ahead: View,
     /// What both sides will have agreed on.
     pub(super) synced_ahead: Tree,
+    /// Where something is being moved aside to, at beta alone.
+    pub(super) asides: BTreeSet<SyncPath>,
     unshared: u64,
 }
 
@@ -51,6 +55,12 @@ impl Known {
 
     /// What will be agreed on once the operation has been done, which `ahead` has already.
     fn expect(&mut self, operation: &Planned) {
+        if let Planned::Move { from, to, .. } = operation
+            && self.asides.contains(to)
+        {
+            self.synced_ahead.remove(from);
+            return;
+        }
         agree_above(&mut self.synced_ahead, &self.ahead.tree, operation.path());
         operation.apply_to(&mut self.synced_ahead);
     }
@@ -76,9 +86,53 @@ impl Known {
             Planned::Remove { path, .. } => self.take_over(path, None, alpha, record),
             Planned::Move { from, to, node } => {
                 self.take_over(from, None, alpha, record);
-                self.take_over(to, Some(node.clone()), alpha, record);
+                if !self.asides.remove(to) {
+                    self.take_over(to, Some(node.clone()), alpha, record);
+                }
             }
         }
+    }
+
+    /// Alpha did an operation with what beta had, and shows it: both had the same. Whatever beta has now has changed since.
+    pub(super) fn taken(&mut self, operation: &Planned, alpha: &Tree, record: &mut Vec<Recorded>) {
+        let is_free = |path: &SyncPath| alpha.get(path).is_none();
+        match operation {
+            Planned::MakeDirectory { path } => {
+                if alpha.dir(path).is_some() && self.synced.dir(path).is_none() {
+                    self.both_had(path, Some(Node::Directory(Dir::new())), alpha, record);
+                }
+            }
+            Planned::Put { path, entry, .. } => {
+                if alpha.get(path).is_some_and(|there| there.entry() == *entry) {
+                    self.both_had(path, Some(Node::from_entry(entry.clone())), alpha, record);
+                }
+            }
+            Planned::Remove { path, .. } => {
+                if is_free(path) {
+                    self.both_had(path, None, alpha, record);
+                }
+            }
+            Planned::Move { from, to, node } => {
+                if is_free(from) {
+                    self.both_had(from, None, alpha, record);
+                }
+                if alpha.get(to) == Some(node) {
+                    self.both_had(to, Some(node.clone()), alpha, record);
+                }
+            }
+        }
+    }
+
+    /// Nothing is in flight to beta near it, so that the same will be agreed on then.
+    fn both_had(&mut self, path: &SyncPath, node: Option<Node>, alpha: &Tree, record: &mut Vec<Recorded>) {
+        agree_above(&mut self.synced_ahead, alpha, path);
+        match &node {
+            Some(node) => drop(self.synced_ahead.insert(path, node.clone(), None)),
+            None => drop(self.synced_ahead.remove(path)),
+        }
+        let above = agree_above(&mut self.synced, alpha, path);
+        record.extend(above.into_iter().map(|above| (above, Some((Node::Directory(Dir::new()), None)))));
+        self.take_over(path, node, Some(alpha), record);
     }
 
     /// Both sides have `node` there, now and when all in flight has been done.

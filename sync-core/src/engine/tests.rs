@@ -19,7 +19,7 @@ use sync_proto::{
     },
 };
 
-use super::{Action, AlphaUpdate, Engine, Mode, Report, plan::Planned, view::View};
+use super::{Action, AlphaUpdate, Engine, Mode, Report, Side, plan::Planned, view::View};
 use crate::{
     ignore::Rules,
     tree::{Dir, Node, Tree},
@@ -91,8 +91,9 @@ fn opened(tree: &Tree) -> Opened {
 }
 
 fn changes(changes: Vec<(&str, Option<Entry>)>) -> Changes {
-    let changes = changes.into_iter().map(|(at, entry)| Change { path: path(at), entry }).collect();
-    Changes { changes: Bounded::new(changes).unwrap(), settled: true, complete: true, problems: Problems::new([]) }
+    let changes = changes.into_iter().map(|(at, entry)| Change { path: path(at), entry, content: None }).collect();
+    let changes = Bounded::new(changes).unwrap();
+    Changes { changes, settled: true, complete: true, problems: Problems::new([]), age_micros: 0 }
 }
 
 fn update(tree: &Tree, hot: &[&str]) -> AlphaUpdate {

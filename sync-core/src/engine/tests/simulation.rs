@@ -8,7 +8,7 @@
 mod agent;
 mod hand;
 mod judge;
-mod random;
+pub(super) mod random;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -257,7 +257,7 @@ impl World {
     /// Whether alpha does not have the content of an operation any more.
     fn is_stale(&self, operation: &Planned) -> bool {
         match operation {
-            Planned::Put { path, entry, source: Source::Alpha | Source::AlphaWhole, .. } => {
+            Planned::Put { path, entry, source: Source::Sender | Source::SenderWhole, .. } => {
                 self.alpha.get(path).is_none_or(|there| there.entry() != *entry)
             }
             _ => false,
@@ -402,12 +402,17 @@ impl World {
                     self.preparing[usize::from(!urgent)].push_back((id, operations));
                 }
                 Action::Stream { id, stream } => {
-                    let put =
-                        Planned::Put { path: stream.path, old: stream.old, entry: stream.entry, source: Source::Alpha };
+                    let put = Planned::Put {
+                        path: stream.path,
+                        old: stream.old,
+                        entry: stream.entry,
+                        source: Source::Sender,
+                    };
                     self.check_sent(id, std::slice::from_ref(&put));
                     self.streams.push((id, put));
                 }
                 Action::Intend { id, intents } => drop(self.intended.insert(id, intents)),
+                Action::Take { .. } | Action::TakeStream { .. } | Action::Describe { .. } => panic!("one way"),
                 Action::Record(changes) => self.record(changes),
                 Action::Answered(id) => drop(self.intended.remove(&id)),
                 Action::Settled => {

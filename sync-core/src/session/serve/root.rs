@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sync_proto::{
-    Name,
-    message::{IgnoreSettings, ReplicaId},
-};
+use sync_proto::message::{IgnoreSettings, ReplicaId};
 use tokio::sync::Notify;
 
 use super::AgentError;
@@ -22,9 +19,11 @@ use crate::{
     ignore::Rules,
     replica::{
         Observation, Replica, ReplicaOptions,
+        claim::{ClaimError, RootClaim},
         commit::{CommitOptions, Committer},
+        contents::Contents,
     },
-    session::mailbox::Mailbox,
+    session::{CONTENTS_BYTES_MAX, mailbox::Mailbox},
     sys::DirHandle,
     tree::Tree,
 };
@@ -47,8 +46,8 @@ pub(super) struct ServedRoot {
     real: PathBuf,
     committer: Arc<Committer>,
     id: ReplicaId,
-    /// The root's `.synctl`, held open for the lock on it.
-    home: DirHandle,
+    /// Kept from all other processes, once the agent serves.
+    claim: Mutex<Option<RootClaim>>,
     tenant: Mutex<Option<Tenant>>,
     freed: Notify,
     /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
@@ -75,6 +74,8 @@ pub(super) struct Opened {
     pub(super) replica: Arc<Replica>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) settings: IgnoreSettings,
+    /// Recent small content, where sessions want to have it.
+    pub(super) contents: Option<Arc<Contents>>,
     pub(super) view: View,
     /// Numbers the work of all sessions that the replica serves: what one of them left under way is not taken for
     /// another's.
@@ -126,12 +127,13 @@ impl ServedRoot {
             _ => format!("it can't be made: {error}"),
         })?;
         let real = path.canonicalize().map_err(|error| error.to_string())?;
-        let committer = Committer::open(&real, CommitOptions { durable }).map_err(|error| error.to_string())?;
+        let committer = Committer::open(&real, CommitOptions { durable, ..CommitOptions::default() })
+            .map_err(|error| error.to_string())?;
         let id = committer.replica_id().map_err(|error| error.to_string())?;
         Ok(Self {
             path: path.to_owned(),
             real,
-            home: home_of(&committer).map_err(|error| error.to_string())?,
+            claim: Mutex::default(),
             committer: Arc::new(committer),
             id,
             tenant: Mutex::default(),
@@ -144,15 +146,19 @@ impl ServedRoot {
     /// Takes the root for this agent alone. Another one that is just ending has a moment to let go of it; one that was
     /// killed holds nothing.
     pub(super) async fn lock(&self) -> Result<(), AgentError> {
-        let refused = |reason| AgentError::Root { root: self.path.clone(), reason };
         let deadline = tokio::time::Instant::now() + LOCK_TIME_MAX;
-        while !self.home.try_lock().map_err(|error| refused(format!("it can't be locked: {error}")))? {
-            if tokio::time::Instant::now() >= deadline {
-                return Err(refused("another agent on this machine serves it: stop that one first".to_owned()));
+        loop {
+            match self.committer.claim("an agent") {
+                Ok(claim) => {
+                    *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim);
+                    return Ok(());
+                }
+                Err(ClaimError::Held(_)) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(LOCK_INTERVAL).await;
+                }
+                Err(error) => return Err(AgentError::Root { root: self.path.clone(), reason: error.to_string() }),
             }
-            tokio::time::sleep(LOCK_INTERVAL).await;
         }
-        Ok(())
     }
 
     /// Whether a controller that names `path` means this root.
@@ -211,13 +217,14 @@ impl ServedRoot {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The root with these rules: the replica of the session before where it had the same, else a new one, scanned.
-    pub(super) async fn replica(&self, settings: &IgnoreSettings) -> Result<Opened, String> {
+    /// The root with these rules: the replica of the session before where it had the same, else a new one, scanned. It keeps
+    /// small content that it reads where `keep` is set.
+    pub(super) async fn replica(&self, settings: &IgnoreSettings, keep: bool) -> Result<Opened, String> {
         let before = self.idle().take();
         let mut hint = Tree::new();
         if let Some(mut opened) = before {
             // What has been observed since is waiting; all of it is in the last view.
-            if opened.settings == *settings && opened.catch_up().await.is_ok() {
+            if opened.settings == *settings && opened.contents.is_some() == keep && opened.catch_up().await.is_ok() {
                 return Ok(opened);
             }
             hint = opened.view.tree.clone();
@@ -230,13 +237,16 @@ impl ServedRoot {
         let rules = rules.map_err(|error| error.to_string())?;
         let mailbox = Arc::new(Mailbox::default());
         let sink = Arc::clone(&mailbox);
-        let options = ReplicaOptions { rules, contents: None, hint, committer: Some(Arc::clone(&self.committer)) };
+        let contents = keep.then(|| Arc::new(Contents::new(CONTENTS_BYTES_MAX)));
+        let committer = Some(Arc::clone(&self.committer));
+        let options = ReplicaOptions { rules, contents: contents.clone(), hint, committer };
         let replica = Replica::start(&self.real, options, move |observation| sink.put(observation))
             .map_err(|error| format!("the root can't be opened: {error}"))?;
         let mut opened = Opened {
             replica: Arc::new(replica),
             mailbox,
             settings: settings.clone(),
+            contents,
             view: View::default(),
             next_tag: 0,
             is_lost: false,
@@ -281,11 +291,6 @@ impl ServedRoot {
             close_replica(opened).await;
         }
     }
-}
-
-fn home_of(committer: &Committer) -> io::Result<DirHandle> {
-    let name = Name::new(b".synctl").map_err(io::Error::other)?;
-    committer.root().open_dir(name)
 }
 
 /// Ends a replica. It finishes what it is doing, which blocks.

@@ -140,11 +140,13 @@ impl Agent {
     fn tell(&mut self) {
         let mut all = Vec::new();
         for difference in diff(self.reported.root(), self.index.root()) {
-            all.push(Change { path: difference.path.clone(), entry: difference.new.map(Node::entry) });
+            let entry = difference.new.map(Node::entry);
+            all.push(Change { path: difference.path.clone(), entry, content: None });
             if let Some(Node::Directory(dir)) = difference.new {
                 all.extend(walk(dir).map(|(below, node, _)| Change {
                     path: difference.path.join_path(&below).unwrap(),
                     entry: Some(node.entry()),
+                    content: None,
                 }));
             }
         }
@@ -154,7 +156,7 @@ impl Agent {
             let piece = all.iter().skip(number * 3).take(3).cloned().collect();
             let changes = Bounded::new(piece).unwrap();
             let settled = number == last;
-            let changes = Changes { changes, settled, complete: true, problems: problems() };
+            let changes = Changes { changes, settled, complete: true, problems: problems(), age_micros: 0 };
             self.out.push_back(ToController::Changes(changes));
         }
         self.reported = self.index.clone();
@@ -273,9 +275,9 @@ impl Agent {
                     return nothing(Outcome::Mismatch);
                 }
                 let from = match source {
-                    Source::Beta(from) => Some(from),
+                    Source::Receiver(from) => Some(from),
                     Source::Unchanged => Some(path),
-                    Source::None | Source::Alpha | Source::AlphaWhole => None,
+                    Source::None | Source::Sender | Source::SenderWhole => None,
                 };
                 let has = |from| self.disk.get(from).and_then(|there| there.entry().content());
                 if from.is_some_and(|from| has(from) != entry.content()) {
@@ -408,7 +410,7 @@ fn fault(operation: &Planned, random: &mut Random) -> Outcome {
     let kinds = [ProblemKind::NoSpace, ProblemKind::Denied, ProblemKind::Io, ProblemKind::BadName];
     match random.below(3) {
         0 => Outcome::Mismatch,
-        1 if matches!(operation, Planned::Put { source: Source::Alpha, .. }) => Outcome::BaseMissing,
+        1 if matches!(operation, Planned::Put { source: Source::Sender, .. }) => Outcome::BaseMissing,
         _ => Outcome::Failed(problem(operation.path(), *random.pick(&kinds))),
     }
 }

@@ -58,7 +58,7 @@ impl World {
             Report::Failed { problem, .. } => {
                 self.told.insert(problem.path);
             }
-            Report::Solved(at) => assert!(self.told.remove(&at), "{at} is solved, and never was reported"),
+            Report::Solved { path: at, .. } => assert!(self.told.remove(&at), "{at} is solved, and never was reported"),
             _ => {}
         }
     }
@@ -72,7 +72,7 @@ impl World {
     fn listed(&self, at: &SyncPath) -> Option<SyncPath> {
         let conflict =
             self.engine.conflicts().map(|(conflict, _, _)| conflict).find(|conflict| at.starts_with(conflict));
-        let held = std::iter::successors(Some(at.clone()), SyncPath::parent).find(|at| self.engine.held.is_waiting(at));
+        let held = std::iter::successors(Some(at.clone()), SyncPath::parent).find(|at| self.engine.at_beta.held.is_waiting(at));
         assert!(held.as_ref().is_none_or(|held| self.told.contains(held)), "{held:?} waits, and nobody knows");
         conflict.cloned().or(held)
     }
@@ -113,7 +113,7 @@ impl World {
             let left_alone = rules.is_ignored(&at, is_dir) || self.has_ignored(&at);
             let own = self.kind.mode == Mode::OneWaySafe && self.is_excused(&at);
             // What held it back may have gone since, unseen.
-            let left_alone = left_alone || self.engine.kept.contains(&at);
+            let left_alone = left_alone || self.engine.at_beta.kept.contains(&at);
             assert!(left_alone || own, "{at} is left at beta: {beta:?}");
         }
         for told in &self.told {
@@ -139,13 +139,13 @@ impl World {
         let before = self.sent;
         let conflicts: Vec<_> = self.engine.conflicts().map(|(at, _, _)| at.clone()).collect();
         let hot: Vec<_> = walk(self.view.tree.root()).map(|(at, _, _)| at).collect();
-        if self.told.is_empty() && self.engine.kept.is_empty() {
+        if self.told.is_empty() && self.engine.at_beta.kept.is_empty() {
             let view = self.view.clone();
             self.see(view, hot);
             self.quiet();
             assert_eq!(self.sent, before, "a second round sends something");
         }
-        if self.told.is_empty() && self.engine.kept.is_empty() {
+        if self.told.is_empty() && self.engine.at_beta.kept.is_empty() {
             self.cut();
             self.quiet();
             self.judge();

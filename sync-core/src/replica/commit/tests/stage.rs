@@ -180,7 +180,7 @@ fn a_partial_file_is_put_like_any_other() {
 fn partial_files_are_bounded_by_age_and_count() {
     let fixture = Fixture::new();
     let dir = fixture.at_path(".synctl/partial");
-    let now = std::time::SystemTime::now();
+    let now = SystemTime::now();
     let make = |name: &str, age: u64| {
         let file = fs::File::create(dir.join(name)).unwrap();
         file.set_modified(now - std::time::Duration::from_secs(age)).unwrap();
