@@ -1,0 +1,42 @@
+//! What hands have written, and whether they have given it up.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::tree::diff;
+
+/// Content that a hand has overwritten or deleted where it stood: nobody misses it elsewhere.
+#[derive(Default)]
+pub(super) struct Ledger {
+    given_up: BTreeSet<ContentId>,
+}
+
+fn contents(node: Option<&Node>) -> impl Iterator<Item = ContentId> {
+    node.into_iter().flat_map(entries).filter_map(|(_, node)| node.entry().content())
+}
+
+impl Ledger {
+    /// A hand has made one tree of another.
+    pub(super) fn hand(&mut self, before: &Tree, after: &Tree) {
+        let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());
+        for difference in diff(before.root(), after.root()) {
+            old.extend(contents(difference.old));
+            new.extend(contents(difference.new));
+        }
+        self.given_up.extend(old.difference(&new));
+        self.given_up.retain(|content| !new.contains(content));
+    }
+
+    /// The user has chosen another version.
+    pub(super) fn give_up(&mut self, node: Option<&Node>) {
+        self.given_up.extend(contents(node));
+    }
+
+    /// The first content in `node` that is missed, where the other side has `other`.
+    pub(super) fn missed(&self, node: &Node, other: &Tree) -> Option<ContentId> {
+        let is_there = |content: &ContentId| {
+            walk(other.root()).any(|(_, node, _)| matches!(node, Node::File { content: there, .. } if there == content))
+        };
+        contents(Some(node)).find(|content| !self.given_up.contains(content) && !is_there(content))
+    }
+}
