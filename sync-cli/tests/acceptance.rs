@@ -13,6 +13,7 @@ mod acceptance {
     mod kinds;
     mod lab;
     mod refusals;
+    mod restore;
     mod running;
     mod scenario;
     mod shapes;
