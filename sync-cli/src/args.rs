@@ -89,7 +89,9 @@ Examples:
   synctl ignored --output json
 
 Any of these takes part again by a negated pattern: --ignore '!.DS_Store', or the
-line !.DS_Store in a .syncignore file.";
+line !.DS_Store in a .syncignore file. The last list is another one: what DEST can't
+change in SRC in the two-way modes, in any spelling, because it would make this
+machine run something.";
 
 const WHY_HELP: &str = "\
 Examples:
@@ -97,6 +99,18 @@ Examples:
   synctl why --vcs . .git/config
 
 Exit code: 0 it takes part, 1 it is left out, 2 it can't be told.";
+
+const RESTORE_HELP: &str = "\
+Examples:
+  synctl restore .                         what there is: a line a file, what was deleted last first
+  synctl restore . src/main.rs             the version that was deleted last, to where it stood
+  synctl restore . src old/notes.txt       a directory: all that was deleted in it
+  synctl restore --all --to /tmp/back .    everything, beneath another directory
+
+What is deleted in SRC because it was deleted in DEST is kept in SRC/.synctl/trash for
+a week, up to 1 GiB. Nothing that stands there now is replaced.
+
+Exit code: 0 listed, or all restored, 1 some is not restored, 2 nothing is.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -116,6 +130,9 @@ pub(crate) enum Command {
     /// List the conflicts of a running session
     #[command(after_help = CONFLICTS_HELP)]
     Conflicts(RunningArgs),
+    /// List what was deleted in SRC because it was deleted in DEST, or bring it back
+    #[command(after_help = RESTORE_HELP)]
+    Restore(RestoreArgs),
     /// Make a key pair, or a secret that both sides are given
     #[command(after_help = KEYGEN_HELP)]
     Keygen(KeygenArgs),
@@ -212,6 +229,26 @@ pub(crate) struct TrustArgs {
     /// Public keys of the agents to accept, one a line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "key_file")]
     pub(crate) known_agent: Option<PathBuf>,
+}
+
+/// What `restore` is told.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The directory that is kept in sync
+    #[arg(value_name = "SRC", value_hint = ValueHint::DirPath)]
+    pub(crate) source: PathBuf,
+    /// What to bring back: a file, or a directory with all that was deleted in it; relative to SRC, or absolute
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Bring back everything
+    #[arg(long, conflicts_with = "paths")]
+    pub(crate) all: bool,
+    /// Not to where it stood, but to the same path beneath this directory, which is made
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) to: Option<PathBuf>,
+    /// How to tell it
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
 }
 
 /// What `keygen` is told.

@@ -14,6 +14,7 @@ mod acceptance {
     mod kinds;
     mod lab;
     mod refusals;
+    mod restore;
     mod running;
     mod scenario;
     mod shapes;

@@ -47,6 +47,18 @@ fn every_option_arrives() {
 }
 
 #[test]
+fn what_is_to_be_restored_is_named_or_all() {
+    let restore = |line: &str| match parse(line).unwrap().command {
+        Command::Restore(args) => args,
+        other => panic!("{other:?}"),
+    };
+    let args = restore("restore src a b/c --to there");
+    assert_eq!((args.paths, args.all, args.to), (vec!["a".into(), "b/c".into()], false, Some("there".into())));
+    assert!(restore("restore src --all").all && !restore("restore src").all);
+    assert_eq!(parse("restore src a --all").unwrap_err().kind(), ErrorKind::ArgumentConflict);
+}
+
+#[test]
 fn wrong_arguments_are_refused() {
     let check = |line: &str, kind, text: &str| {
         let error = parse(line).unwrap_err();
@@ -79,9 +91,12 @@ fn help_has_examples_for_every_command() {
 
 #[test]
 fn exit_codes_are_told_where_scripts_look() {
-    for (name, codes) in
-        [("watch", "2 could not start"), ("push", "1 conflicts or problems remain"), ("why", "1 it is left out")]
-    {
+    for (name, codes) in [
+        ("watch", "2 could not start"),
+        ("push", "1 conflicts or problems remain"),
+        ("why", "1 it is left out"),
+        ("restore", "1 some is not restored"),
+    ] {
         let help = Cli::command().find_subcommand_mut(name).unwrap().render_long_help().to_string();
         assert!(help.contains("Exit code:") && help.contains(codes), "{name}: {help}");
     }
