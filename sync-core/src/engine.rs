@@ -74,8 +74,8 @@ use self::{
     view::View,
 };
 use crate::{
-    ignore::Rules,
     engine::plan::Planned,
+    ignore::Rules,
     tree::{Node, Tree, diff},
 };
 

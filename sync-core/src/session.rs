@@ -53,8 +53,8 @@ pub use self::{
     serve::{Agent, AgentError, AgentOptions},
 };
 use crate::{
-    engine::{Engine, Keep, Mode, NoConflict, view::View},
-    ignore::{IgnoreError, Rules},
+    engine::{Engine, Keep, Mode, NotSettled, view::View},
+    ignore::{IgnoreError, Protected, Rules},
     link::Credentials,
     replica::{
         Replica, ReplicaOptions,
@@ -87,12 +87,14 @@ pub enum Destination {
 }
 
 /// What a session is to be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SessionOptions {
     /// What goes which way.
     pub mode: Mode,
     /// What takes no part.
     pub ignore: IgnoreSettings,
+    /// What beta can't change at alpha in a two-way mode, however it is spelled.
+    pub protected: Protected,
     /// Who this side is and whom it accepts. Needed for [`Destination::Quic`]; not looked at for [`Destination::Local`].
     pub credentials: Option<Credentials>,
     /// Where state is kept between runs; `None`: in memory alone, so that after a restart nothing is known of the past.
@@ -177,6 +179,18 @@ pub enum FlushError {
     Stopped,
 }
 
+/// Why a conflict was not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// It can't be, or not so.
+    #[error(transparent)]
+    NotSettled(#[from] NotSettled),
+    /// The session has ended.
+    #[error("the session has ended")]
+    Stopped,
+}
+
 /// A running session. Dropping it ends it, without waiting for that: see [`Session::stop`].
 #[derive(Debug)]
 pub struct Session {
@@ -228,8 +242,8 @@ impl Session {
         destination: Destination,
         options: SessionOptions,
     ) -> Result<(Self, Events), StartError> {
-        let SessionOptions { mode, ignore, credentials, state_dir } = options;
-        let is_two_way = matches!(mode, Mode::TwoWaySafe | Mode::TwoWayResolved);
+        let SessionOptions { mode, ignore, protected, credentials, state_dir } = options;
+        let is_two_way = mode.is_two_way();
         let alpha = source_root(source)?;
         let rules = Rules::new(&ignore)?;
         let shown = destination.to_string();
@@ -263,7 +277,7 @@ impl Session {
         let observe = move || {
             let unreadable = |source| StartError::Source { path: alpha.clone(), source };
             // A person's files: what was done is on the disk before anybody believes it.
-            let open = || Committer::open(&alpha, CommitOptions { durable: true }).map(Arc::new);
+            let open = || Committer::open(&alpha, CommitOptions::for_a_person(protected)).map(Arc::new);
             let committer = is_two_way.then(open).transpose()?;
             let hint = memory.hint();
             let options = ReplicaOptions { rules, contents: Some(keep), hint, committer: committer.clone() };
@@ -324,7 +338,7 @@ impl Session {
     ///
     /// # Errors
     /// As there.
-    pub async fn resolve(&self, path: SyncPath, keep: Keep) -> Result<(), NoConflict> {
+    pub async fn resolve(&self, path: SyncPath, keep: Keep) -> Result<(), ResolveError> {
         self.handle().resolve(path, keep).await
     }
 
@@ -375,11 +389,11 @@ impl Handle {
     /// that were shown.
     ///
     /// # Errors
-    /// There is no conflict at that path.
-    pub async fn resolve(&self, path: SyncPath, keep: Keep) -> Result<(), NoConflict> {
+    /// There is no conflict at that path, it can't be settled so, or the session is over.
+    pub async fn resolve(&self, path: SyncPath, keep: Keep) -> Result<(), ResolveError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Request::Resolve(path, keep, answer)).ok_or(NoConflict)?;
-        answered.await.unwrap_or(Err(NoConflict))
+        self.send(Request::Resolve(path, keep, answer)).ok_or(ResolveError::Stopped)?;
+        Ok(answered.await.map_err(|_| ResolveError::Stopped)??)
     }
 
     /// Lets the deletions go, once, for which the session was halted.

@@ -27,10 +27,7 @@ struct Around<'a>(&'a Engine);
 impl Guard for Around<'_> {
     fn is_held(&self, path: &SyncPath) -> bool {
         let Engine { flight, taking, at_alpha, at_beta, .. } = self.0;
-        flight.streams(path)
-            || at_beta.held.is_waiting(path)
-            || at_alpha.held.is_waiting(path)
-            || taking.holds(path)
+        flight.streams(path) || at_beta.held.is_waiting(path) || at_alpha.held.is_waiting(path) || taking.holds(path)
     }
 
     fn is_held_beneath(&self, path: &SyncPath) -> bool {
@@ -128,8 +125,7 @@ impl Engine {
         }
         let mut all = Reconciled::default();
         for path in std::mem::take(&mut self.hot) {
-            let Some(found) =
-                self.walk(STEPS_MAX, |sides, mode, limits| reconcile_at(sides, mode, limits, &path))
+            let Some(found) = self.walk(STEPS_MAX, |sides, mode, limits| reconcile_at(sides, mode, limits, &path))
             else {
                 continue;
             };
@@ -178,11 +174,7 @@ impl Engine {
         false
     }
 
-    pub(super) fn walk<T: Default>(
-        &self,
-        steps_max: usize,
-        walk: impl FnOnce(Sides<'_>, Mode, &Limits<'_>) -> T,
-    ) -> T {
+    pub(super) fn walk<T: Default>(&self, steps_max: usize, walk: impl FnOnce(Sides<'_>, Mode, &Limits<'_>) -> T) -> T {
         let Some((alpha, rules)) = &self.alpha else { return T::default() };
         let sides = Sides { alpha, beta: &self.known.ahead, synced: &self.known.synced_ahead, scope: rules };
         walk(sides, self.mode, &Limits { steps_max, guard: &Around(self) })

@@ -11,11 +11,7 @@ use std::{
 
 use sync_proto::{SyncPath, message::BatchId};
 
-use super::{
-    PeerFault,
-    held::Held,
-    view::remove_near,
-};
+use super::{PeerFault, held::Held, view::remove_near};
 
 /// Most paths in one question.
 const PATHS_MAX: usize = 4096;

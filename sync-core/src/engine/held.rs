@@ -120,6 +120,10 @@ impl Held {
         self.due.first().map(|(moment, _)| *moment)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+
     /// How many paths wait without the user having been told.
     pub(super) fn silent(&self) -> usize {
         self.silent

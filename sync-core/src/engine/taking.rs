@@ -121,8 +121,7 @@ impl Engine {
     pub(super) fn take(&mut self, mut steps: Vec<Step>, truncated: bool) -> bool {
         // What is under way to beta there is answered first.
         steps.retain(|step| !self.flight.touches(step.path()));
-        let is_unsure =
-            |step: &mut Step| matches!(step, Step::Remove { path, .. } if !self.described.is_gone(path));
+        let is_unsure = |step: &mut Step| matches!(step, Step::Remove { path, .. } if !self.described.is_gone(path));
         let unsure: Vec<Step> = steps.extract_if(.., is_unsure).collect();
         let asked = self.ask(&unsure);
         let movable: BTreeSet<MoveKey> = unsure.iter().filter_map(moved_from).collect();

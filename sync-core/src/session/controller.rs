@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Action, AlphaUpdate, Engine, Keep, NoConflict,
+        Action, AlphaUpdate, Engine, Keep, NotSettled,
         plan::{PlannedStream, expected_entry},
         view::View,
     },
@@ -65,7 +65,7 @@ const GIVEN_UP_MAX: usize = 64;
 pub(super) enum Request {
     Flush(oneshot::Sender<Result<(), FlushError>>),
     Conflicts(oneshot::Sender<Vec<ConflictVersions>>),
-    Resolve(SyncPath, Keep, oneshot::Sender<Result<(), NoConflict>>),
+    Resolve(SyncPath, Keep, oneshot::Sender<Result<(), NotSettled>>),
     AllowDeletions,
     Stop,
 }

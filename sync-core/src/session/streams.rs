@@ -101,7 +101,7 @@ pub(super) fn bounded_bundle(connection: Connection, session: SessionId) -> mpsc
     tokio::spawn(async move {
         let Some(mut frame) = inbox.recv().await else { return };
         let mut header = Vec::new();
-        let Ok(()) = encode_frame(&StreamHeader::Bundle(session), &mut header, CONTROL_FRAME_BYTES_MAX) else { return };
+        let Ok(()) = encode_frame(&StreamHeader::Bundle(session), &mut header, STREAM_HEADER_BYTES_MAX) else { return };
         // A connection that is gone takes the session with it, by another way.
         let Ok(mut send) = connection.open_uni().await else { return };
         let _ = send.set_priority(BUNDLE_PRIORITY);

@@ -7,7 +7,13 @@ use crate::tree::{Dir, Node, merge};
 
 impl Walk<'_> {
     /// The two differ, and are not both directories.
-    pub(super) fn one_way(&mut self, path: &SyncPath, alpha: Option<&Node>, beta: Option<&Node>, synced: Option<&Node>) {
+    pub(super) fn one_way(
+        &mut self,
+        path: &SyncPath,
+        alpha: Option<&Node>,
+        beta: Option<&Node>,
+        synced: Option<&Node>,
+    ) {
         match (alpha, beta) {
             (Some(new), None) => self.create(Side::Beta, path, new.clone()),
             (None, Some(old)) => drop(self.absent_at_alpha(path, old, synced)),

@@ -11,7 +11,13 @@ use crate::tree::{Dir, Node, merge};
 
 impl Walk<'_> {
     /// The two differ, and are not both directories.
-    pub(super) fn two_way(&mut self, path: &SyncPath, alpha: Option<&Node>, beta: Option<&Node>, synced: Option<&Node>) {
+    pub(super) fn two_way(
+        &mut self,
+        path: &SyncPath,
+        alpha: Option<&Node>,
+        beta: Option<&Node>,
+        synced: Option<&Node>,
+    ) {
         match (alpha, beta) {
             (Some(alpha), Some(beta)) => self.differing(path, alpha, beta, synced),
             (Some(node), None) => self.on_one_side(Side::Alpha, path, node, synced),
@@ -68,14 +74,7 @@ impl Walk<'_> {
     /// A directory that the other side deleted, and in which something has changed or may not be touched. What is as it was
     /// agreed on goes, one by one; what is new or changed comes back to the other side, in this directory. The directory itself
     /// goes by a later walk, when nothing is left in it; it stays agreed on for as long.
-    fn remnants(
-        &mut self,
-        side: Side,
-        path: &SyncPath,
-        node: &Node,
-        dir: &Dir,
-        synced: Option<&Dir>,
-    ) -> Option<Node> {
+    fn remnants(&mut self, side: Side, path: &SyncPath, node: &Node, dir: &Dir, synced: Option<&Dir>) -> Option<Node> {
         if side == Side::Alpha && self.limits.guard.is_hidden(path) {
             return None;
         }

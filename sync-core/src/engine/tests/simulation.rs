@@ -137,6 +137,7 @@ impl World {
             unanswered: BTreeMap::new(),
             gone: BTreeSet::new(),
             excused: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
             told: BTreeSet::new(),
             allowed: false,
             sent: 0,

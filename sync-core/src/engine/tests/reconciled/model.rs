@@ -156,7 +156,13 @@ impl Expectation {
     }
 
     /// Each name that one of them has.
-    fn each(&mut self, at: &SyncPath, alpha: &Children, beta: &Children, synced: &Children) -> (Children, Children, Children) {
+    fn each(
+        &mut self,
+        at: &SyncPath,
+        alpha: &Children,
+        beta: &Children,
+        synced: &Children,
+    ) -> (Children, Children, Children) {
         let mut result = (Children::new(), Children::new(), Children::new());
         for name in NAMES {
             let at = at.join_path(&path(name)).unwrap();

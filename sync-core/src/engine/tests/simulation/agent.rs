@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_proto::{
     SyncPath,
     message::{
-        BatchId, Bounded, Change, Changes, Listed, Listing, Opened, Outcome, Outcomes, Problem, Problems,
-        ReplicaId, ToController,
+        BatchId, Bounded, Change, Changes, Listed, Listing, Opened, Outcome, Outcomes, Problem, Problems, ReplicaId,
+        ToController,
     },
 };
 

@@ -100,7 +100,10 @@ impl World {
         match message {
             Heard::Message(ToController::Listing(listing)) => self.engine.handle_listing(listing).unwrap(),
             Heard::Message(ToController::Changes(changes)) => {
-                changes.changes.iter().for_each(|change| crate::engine::view::remove_near(&mut self.gone, &change.path));
+                changes
+                    .changes
+                    .iter()
+                    .for_each(|change| crate::engine::view::remove_near(&mut self.gone, &change.path));
                 self.engine.handle_changes(changes);
             }
             Heard::Message(ToController::Outcomes(outcomes)) => {

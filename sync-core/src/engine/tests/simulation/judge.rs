@@ -52,7 +52,10 @@ impl World {
                 Planned::Remove { path: at, old } | Planned::Move { from: at, node: old, .. } => {
                     let replaced = beta.tree.get(at).is_some();
                     assert!(replaced || self.gone.contains(at), "{at} is removed at alpha, and beta has not said why");
-                    assert!(replaced || beta.complete, "{at} is removed at alpha on the evidence of an incomplete scan");
+                    assert!(
+                        replaced || beta.complete,
+                        "{at} is removed at alpha on the evidence of an incomplete scan"
+                    );
                     let unknown = beta.is_unknown(at) || (old.as_dir().is_some() && beta.has_unknown_beneath(at));
                     assert!(!unknown, "{at} is removed at alpha, and not known at beta");
                 }
@@ -84,7 +87,9 @@ impl World {
             (Side::Alpha, std::mem::take(&mut self.laptop.disk.destroyed)),
             (Side::Beta, std::mem::take(&mut self.agent.disk.destroyed)),
         ];
-        for (side, at, node) in gone.into_iter().flat_map(|(side, gone)| gone.into_iter().map(move |(at, node)| (side, at, node))) {
+        for (side, at, node) in
+            gone.into_iter().flat_map(|(side, gone)| gone.into_iter().map(move |(at, node)| (side, at, node)))
+        {
             let is_dir = node.as_dir().is_some();
             let (rules, other) = match side {
                 Side::Alpha => (self.laptop.rules, &self.agent.disk.tree),
@@ -186,7 +191,10 @@ impl World {
             }
             Report::InSync => self.allowed = false,
             Report::Conflict { path, .. } => assert!(
-                self.engine.halted().is_some() || self.engine.conflicts().all(|(at, _, _)| *at != path) || self.is_excused(&path) || self.is_told(&path),
+                self.engine.halted().is_some()
+                    || self.engine.conflicts().all(|(at, _, _)| *at != path)
+                    || self.is_excused(&path)
+                    || self.is_told(&path),
                 "{path} is a conflict, and nobody has touched it at beta"
             ),
             _ => {}
@@ -225,10 +233,8 @@ impl World {
         }
         assert!(self.engine.is_in_sync(), "it is quiet, and not in sync");
         assert_eq!(self.engine.unsettled(), 0);
-        let all: BTreeSet<SyncPath> = [alpha, beta, &self.recorded]
-            .into_iter()
-            .flat_map(|tree| walk(tree.root()).map(|(at, _, _)| at))
-            .collect();
+        let all: BTreeSet<SyncPath> =
+            [alpha, beta, &self.recorded].into_iter().flat_map(|tree| walk(tree.root()).map(|(at, _, _)| at)).collect();
         let mut same = true;
         for at in all {
             let get = |tree: &Tree| tree.get(&at).map(Node::entry);
