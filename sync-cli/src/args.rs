@@ -79,8 +79,12 @@ is done, the conflict stays. What is replaced in SRC is kept in its trash for a 
 Exit code: 0 settled, 1 some could not be, 2 none (no session runs, no such conflict).";
 
 const RESUME_HELP: &str = "\
+Examples:
+  synctl status        why it is halted
+  synctl resume
+
 A session halts before one side would lose most of its files, or everything. If that is
-what you want, this lets it go, once; `synctl status` says why it is halted.
+what you want, this lets it go, once.
 
 Exit code: 0 told, 2 no session runs.";
 
