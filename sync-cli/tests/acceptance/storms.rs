@@ -131,7 +131,7 @@ fn fault_11_file_grows_while_it_is_read() {
             std::thread::sleep(Duration::from_millis(1));
         }
     });
-    for round in 0..10 {
+    for round in 0..20 {
         let content = body(round, 2_000);
         save_in_place(&lab.source.join("d1/sub/f1.rs"), &content);
         lab.arrives("d1/sub/f1.rs", &content);

@@ -178,7 +178,11 @@ impl Engine {
     }
 
     fn hold(&mut self, side: Side, problem: Problem, retry: Option<Duration>) {
-        if self.receiver(side).held.hold(&problem.path, Some(problem.kind), retry) {
+        // What is refused at a directory is refused for all that is in it: that is said once.
+        let held = &mut self.receiver(side).held;
+        let kind =
+            Some(problem.kind).filter(|kind| *kind != ProblemKind::Refused || !held.has_above(&problem.path, *kind));
+        if held.hold(&problem.path, kind, retry) {
             self.actions.push_back(Action::Report(Report::Failed { side, problem, retried: retry.is_some() }));
         }
     }
@@ -216,6 +220,7 @@ fn is_passing(kind: ProblemKind) -> bool {
         | ProblemKind::BadName
         | ProblemKind::NameCollision
         | ProblemKind::BadTarget
-        | ProblemKind::TooLarge => false,
+        | ProblemKind::TooLarge
+        | ProblemKind::Refused => false,
     }
 }

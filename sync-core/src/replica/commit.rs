@@ -356,7 +356,7 @@ impl Committer {
             return Some(not_ours(path));
         }
         let rule = self.options.protected.as_ref()?.rule(path, is_leaf)?;
-        Some(refused(path, ProblemKind::Denied, &rule.refusal()))
+        Some(refused(path, ProblemKind::Refused, &rule.refusal()))
     }
 }
 
