@@ -7,14 +7,22 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod acceptance {
+    mod clocks;
     mod editors;
     mod endings;
+    mod kill_points;
     mod kills;
     mod kinds;
     mod lab;
+    mod names;
+    mod network;
+    mod power;
     mod refusals;
+    mod replaced;
+    mod repositories;
     mod scenario;
     mod shapes;
     mod space;
     mod storms;
+    mod watching;
 }

@@ -4,6 +4,8 @@
 mod fixture;
 mod judge;
 mod process;
+mod proxy;
+mod sandbox;
 mod watch;
 mod witness;
 
@@ -20,6 +22,8 @@ use tempfile::TempDir;
 pub(super) use fixture::{body, executable, plant, save_beside, save_in_place};
 pub(super) use judge::{differences, rsync_differences};
 pub(super) use process::{Agent, Finished, finish, run};
+pub(super) use proxy::{Proxy, Weather};
+pub(super) use sandbox::{Mount, after, formatted, with_own_mounts, works, wrapped};
 pub(super) use watch::Watch;
 pub(super) use witness::{Presence, Witness};
 
@@ -90,10 +94,15 @@ impl Lab {
     }
 
     pub(super) fn agent_on(&self, port: u16) -> Agent {
+        Agent::start(self.agent_command(port))
+    }
+
+    /// What starts an agent that serves the target: to be started with `Agent::start` when something was added to it.
+    pub(super) fn agent_command(&self, port: u16) -> Command {
         let listen = format!("127.0.0.1:{port}");
         let mut command = self.sync_agent(["serve", "--listen", &listen, "--root"]);
         command.arg(&self.target).arg("--secret-file").arg(&self.secret);
-        Agent::start(command)
+        command
     }
 
     /// The DEST of the target at an agent.
@@ -111,7 +120,12 @@ impl Lab {
 
     /// Starts `synctl watch` and waits until the first sync is done.
     pub(super) fn watch(&self, agent: &Agent) -> Watch {
-        let watch = Watch::start(self.command("watch", agent.port));
+        self.watch_port(agent.port)
+    }
+
+    /// The same by a port that leads to the agent.
+    pub(super) fn watch_port(&self, port: u16) -> Watch {
+        let watch = Watch::start(self.command("watch", port));
         watch.wait_for("ready");
         watch
     }

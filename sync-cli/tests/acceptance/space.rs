@@ -1,48 +1,11 @@
 //! Faults 32 and 33: no room, and no permission to write. Reported, the old file intact, resumed by itself.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::lab::{Lab, PATIENCE, body, finish, plant, save_in_place, skipped};
-
-/// A tmpfs over a directory, for as long as this lives.
-struct Mount<'a>(&'a Path);
-
-impl<'a> Mount<'a> {
-    /// `None` where this may not be done here.
-    fn tmpfs(path: &'a Path, options: &str) -> Option<Self> {
-        let mounted = Self::mount(&["-t", "tmpfs", "-o", options, "tmpfs"], path);
-        if !mounted {
-            skipped("a file system that fills up or turns read-only: mounting is not permitted here");
-        }
-        mounted.then_some(Self(path))
-    }
-
-    fn remount(&self, options: &str) {
-        let options = format!("remount,{options}");
-        assert!((0..100).any(|_| Self::mount(&["-o", &options], self.0) || pause()), "mount -o {options} failed");
-    }
-
-    fn mount(arguments: &[&str], path: &Path) -> bool {
-        finish(Command::new("mount").args(arguments).arg(path), PATIENCE).code == Some(0)
-    }
-}
-
-impl Drop for Mount<'_> {
-    fn drop(&mut self) {
-        // Lazily: a process of the test's may still hold it.
-        finish(Command::new("umount").arg("-l").arg(self.0), PATIENCE);
-    }
-}
-
-fn pause() -> bool {
-    std::thread::sleep(Duration::from_millis(20));
-    false
-}
+use super::lab::{Lab, Mount, body, plant, save_in_place, with_own_mounts};
 
 /// An event that tells of trouble in these words.
 fn tells(event: &Value, words: &[&str]) -> bool {
@@ -53,6 +16,10 @@ fn tells(event: &Value, words: &[&str]) -> bool {
 
 #[test]
 fn fault_32_no_space_left() {
+    with_own_mounts("space::fault_32_no_space_left", no_space_left);
+}
+
+fn no_space_left() {
     let lab = Lab::new();
     let Some(mount) = Mount::tmpfs(&lab.target, "size=4m") else { return };
     plant(&lab.source, 2, 5);
@@ -74,8 +41,32 @@ fn fault_32_no_space_left() {
     drop((watch, agent));
 }
 
+/// Room for bytes, but not for files.
+#[test]
+fn fault_32_no_inodes_left() {
+    with_own_mounts("space::fault_32_no_inodes_left", || {
+        let lab = Lab::new();
+        let Some(mount) = Mount::tmpfs(&lab.target, "size=16m,nr_inodes=40") else { return };
+        plant(&lab.source, 2, 5);
+        let agent = lab.agent();
+        let watch = lab.watch(&agent);
+        lab.settle();
+        let mark = watch.mark();
+        plant(&lab.source, 6, 12);
+        watch.wait_since(mark, "that there is no room", |event| tells(event, &["no_space"]));
+        mount.remount("nr_inodes=400");
+        lab.settle();
+        lab.assert_equal();
+        drop((watch, agent));
+    });
+}
+
 #[test]
 fn fault_33_read_only_target() {
+    with_own_mounts("space::fault_33_read_only_target", read_only_target);
+}
+
+fn read_only_target() {
     let lab = Lab::new();
     let Some(mount) = Mount::tmpfs(&lab.target, "size=16m") else { return };
     plant(&lab.source, 2, 5);
@@ -100,7 +91,7 @@ fn fault_33_read_only_target() {
 }
 
 /// CPU time of a process so far, in hundredths of a second.
-fn ticks(pid: u32) -> u64 {
+pub(super) fn ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     let fields: Vec<u64> = fields.split(' ').map(|field| field.parse().unwrap_or(0)).collect();

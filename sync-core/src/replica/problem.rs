@@ -54,3 +54,8 @@ pub fn kind(error: &io::Error) -> ProblemKind {
 pub fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
+
+/// Whether an obstacle may be gone without an event to tell of it: what it stands at is looked at again after a time.
+pub fn may_pass(kind: ProblemKind) -> bool {
+    matches!(kind, ProblemKind::Exhausted | ProblemKind::Io)
+}

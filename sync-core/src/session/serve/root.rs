@@ -4,7 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -23,6 +23,7 @@ use crate::{
     replica::{
         Observation, Replica, ReplicaOptions,
         commit::{CommitOptions, Committer},
+        stage::HOME,
     },
     session::mailbox::Mailbox,
     sys::DirHandle,
@@ -49,6 +50,8 @@ pub(super) struct ServedRoot {
     id: ReplicaId,
     /// The root's `.synctl`, held open for the lock on it.
     home: DirHandle,
+    /// The same of roots that this one lies in, locked with others.
+    above: OnceLock<Vec<DirHandle>>,
     tenant: Mutex<Option<Tenant>>,
     freed: Notify,
     /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
@@ -134,6 +137,7 @@ impl ServedRoot {
             home: home_of(&committer).map_err(|error| error.to_string())?,
             committer: Arc::new(committer),
             id,
+            above: OnceLock::new(),
             tenant: Mutex::default(),
             freed: Notify::new(),
             asked: AtomicU64::new(0),
@@ -141,18 +145,31 @@ impl ServedRoot {
         })
     }
 
-    /// Takes the root for this agent alone. Another one that is just ending has a moment to let go of it; one that was
-    /// killed holds nothing.
+    /// Takes the root for this agent alone, and keeps others from serving one around it that was served before. Another agent
+    /// that is just ending has a moment to let go; one that was killed holds nothing.
     pub(super) async fn lock(&self) -> Result<(), AgentError> {
         let refused = |reason| AgentError::Root { root: self.path.clone(), reason };
         let deadline = tokio::time::Instant::now() + LOCK_TIME_MAX;
-        while !self.home.try_lock().map_err(|error| refused(format!("it can't be locked: {error}")))? {
+        loop {
+            let locked = self.home.try_lock().map_err(|error| refused(format!("it can't be locked: {error}")))?;
+            let reason = match locked.then(|| lock_above(&self.real)) {
+                Some(Ok(above)) => {
+                    let _ = self.above.set(above);
+                    return Ok(());
+                }
+                Some(Err(root)) => {
+                    format!(
+                        "another agent on this machine serves {}, which it lies in: stop that one first",
+                        root.display()
+                    )
+                }
+                None => "another agent on this machine serves it, or a directory in it: stop that one first".to_owned(),
+            };
             if tokio::time::Instant::now() >= deadline {
-                return Err(refused("another agent on this machine serves it: stop that one first".to_owned()));
+                return Err(refused(reason));
             }
             tokio::time::sleep(LOCK_INTERVAL).await;
         }
-        Ok(())
     }
 
     /// Whether a controller that names `path` means this root.
@@ -283,6 +300,21 @@ impl ServedRoot {
 fn home_of(committer: &Committer) -> io::Result<DirHandle> {
     let name = Name::new(b".synctl").map_err(io::Error::other)?;
     committer.root().open_dir(name)
+}
+
+/// Locks the homes of all roots that `real` lies in, together with others that do so. `Err`: one that is being served.
+fn lock_above(real: &Path) -> Result<Vec<DirHandle>, PathBuf> {
+    let mut held = Vec::new();
+    for above in real.ancestors().skip(1) {
+        // Mostly there is none: it never was a root. One that may not be looked at or locked is no reason to serve nothing.
+        let Ok(home) = DirHandle::open_root(&above.join(HOME)) else { continue };
+        match home.try_lock_shared() {
+            Ok(true) => held.push(home),
+            Ok(false) => return Err(above.to_owned()),
+            Err(_) => {}
+        }
+    }
+    Ok(held)
 }
 
 /// Ends a replica. It finishes what it is doing, which blocks.

@@ -1,0 +1,110 @@
+//! Fault 41, at every n-th system call: a reference workload in which one side is killed as it enters its n-th call of a
+//! kind that leaves something behind. It is started again, it converges, `rsync` judges, and all the while a witness
+//! reads every file of the target: none is ever partial.
+//!
+//! `strace` counts the calls of each thread by itself, and the first thread that comes to n dies with its process. So that
+//! a busy thread does not stand in for all others there are three workloads, each of which another thread does most of: the
+//! start with the first sync, single saves, and a lot at once. Sampled in every run of the tests; every point by
+//!
+//! ```sh
+//! cargo test -p sync-cli --test acceptance -- --ignored --nocapture every_kill_point
+//! ```
+
+mod point;
+
+use std::time::{Duration, Instant};
+
+pub(super) use self::point::stage_is_empty;
+use self::point::{Phase, Point, Side};
+use super::lab::{skipped, works};
+
+/// Calls that change what is on a disk, or let the other side know.
+const CALLS: [&str; 17] = [
+    "mkdirat",
+    "mkdir",
+    "openat2",
+    "openat",
+    "write",
+    "pwrite64",
+    "copy_file_range",
+    "ftruncate",
+    "fallocate",
+    "fchmod",
+    "fsync,fdatasync,syncfs",
+    "linkat",
+    "symlinkat",
+    "renameat2,renameat,rename",
+    "unlinkat,unlink,rmdir",
+    "flock",
+    "sendmsg,sendmmsg,sendto",
+];
+/// How long the sample may take.
+const SAMPLE_TIME_MAX: Duration = Duration::from_secs(30);
+
+fn possible() -> bool {
+    let possible = works("strace", &["-f", "-o", "/dev/null", "true"]);
+    if !possible {
+        skipped("kill points: strace is not installed, or may not trace");
+    }
+    possible
+}
+
+/// A dozen points: each call early, in the middle of its workload, of both sides in turn.
+#[test]
+fn fault_41_some_kill_points() {
+    if !possible() {
+        return;
+    }
+    let points = [
+        (Side::Agent, Phase::Start, "mkdirat", 3),
+        (Side::Agent, Phase::Start, "renameat2,renameat,rename", 2),
+        (Side::Agent, Phase::Saves, "renameat2,renameat,rename", 1),
+        (Side::Agent, Phase::Saves, "linkat", 1),
+        (Side::Agent, Phase::Saves, "unlinkat,unlink,rmdir", 3),
+        (Side::Agent, Phase::Bulk, "renameat2,renameat,rename", 4),
+        (Side::Agent, Phase::Bulk, "write", 9),
+        (Side::Agent, Phase::Bulk, "unlinkat,unlink,rmdir", 5),
+        (Side::Agent, Phase::Saves, "sendmsg,sendmmsg,sendto", 4),
+        (Side::Controller, Phase::Start, "write", 12),
+        (Side::Controller, Phase::Start, "renameat2,renameat,rename", 1),
+        (Side::Controller, Phase::Saves, "write", 5),
+        (Side::Controller, Phase::Saves, "sendmsg,sendmmsg,sendto", 3),
+        (Side::Controller, Phase::Bulk, "write", 3),
+    ];
+    let (started, mut killed, mut run) = (Instant::now(), 0, 0);
+    for (side, phase, calls, when) in points {
+        killed += u32::from(Point { side, phase, calls, when }.run());
+        run += 1;
+        if started.elapsed() > SAMPLE_TIME_MAX {
+            break;
+        }
+    }
+    assert!(killed >= run / 2, "of {run} points only {killed} were come to: the workload has changed");
+    println!("kill points: {killed} passed of a sample of {run}");
+}
+
+/// All there are: of each call up to the first n that no thread comes to.
+#[test]
+#[ignore = "takes an hour; SYNCTL_KILL_POINTS=agent or controller does one side"]
+fn every_kill_point() {
+    if !possible() {
+        return;
+    }
+    let wanted = std::env::var("SYNCTL_KILL_POINTS").unwrap_or_default();
+    let started = Instant::now();
+    for side in [Side::Agent, Side::Controller] {
+        let name = format!("{side:?}").to_lowercase();
+        if !wanted.is_empty() && wanted != name {
+            continue;
+        }
+        let mut passed = 0;
+        for phase in [Phase::Start, Phase::Saves, Phase::Bulk] {
+            for calls in CALLS {
+                let killed = (1..).take_while(|when| Point { side, phase, calls, when: *when }.run()).count();
+                println!("{name}, {phase:?}, {calls}: {killed} points passed ({} s)", started.elapsed().as_secs());
+                passed += killed;
+            }
+        }
+        println!("kill points of the {name}: {passed} passed, 0 failed, in {} s", started.elapsed().as_secs());
+    }
+}
