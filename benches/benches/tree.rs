@@ -2,47 +2,21 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "shared/planted.rs"]
+mod planted;
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use sync_core::tree::{Dir, Node, Stamp, Tree, diff, merge, walk};
-use sync_proto::{ContentId, Name, SyncPath};
+use sync_core::tree::{Dir, diff, merge, walk};
+use sync_proto::Name;
 
-type Item = (Box<[u8]>, Node, Option<Stamp>);
+use planted::{file, files, stamp, tree};
 
 const SIZES: [u64; 3] = [1_000, 10_000, 100_000];
 
-fn file(seed: u64) -> Node {
-    Node::File { content: ContentId(*blake3::hash(&seed.to_le_bytes()).as_bytes()), len: seed, executable: false }
-}
-
-fn stamp(seed: u64) -> Stamp {
-    Stamp { mtime_ns: seed as i64, ctime_ns: seed as i64, inode: seed }
-}
-
-fn files(count: u64) -> Vec<Item> {
-    (0..count).map(|n| (format!("module{n:06}.rs").into_bytes().into(), file(n), Some(stamp(n)))).collect()
-}
-
-fn directory(name: String, items: Vec<Item>) -> Item {
-    (name.into_bytes().into(), Node::Directory(Dir::from_sorted(items)), None)
-}
-
-/// Files, a hundred in a directory, a hundred directories in each above.
-fn tree(count: u64) -> Tree {
-    let directories = count / 100;
-    let group = |n: u64| {
-        let packages = n * 100..directories.min((n + 1) * 100);
-        directory(format!("group{n:03}"), packages.map(|n| directory(format!("package{n:06}"), files(100))).collect())
-    };
-    let tree = Tree::from_root(Dir::from_sorted((0..directories.div_ceil(100)).map(group).collect()));
-    assert_eq!(tree.entries(), count + directories + directories.div_ceil(100));
-    tree.hash();
-    tree
-}
-
 fn edits(criterion: &mut Criterion) {
-    let path = SyncPath::parse(b"group000/package000003/module000050.rs").unwrap();
+    let path = planted::path(350);
     let mut group = criterion.benchmark_group("tree");
     for size in SIZES {
         let synced = tree(size);
@@ -60,7 +34,7 @@ fn edits(criterion: &mut Criterion) {
             let mut alpha = synced.clone();
             bencher.iter(|| {
                 seed += 1;
-                alpha.insert(&path, file(50), Some(stamp(seed))).unwrap();
+                alpha.insert(&path, file(350), Some(stamp(seed))).unwrap();
                 black_box(alpha.hash())
             });
         });
@@ -76,12 +50,12 @@ fn edits(criterion: &mut Criterion) {
 
 fn one_directory(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("directory_of_10000");
-    let synced = Dir::from_sorted(files(10_000));
+    let synced = Dir::from_sorted(files(0, 10_000));
     synced.hash();
     let name = Name::new(b"module005000.rs").unwrap();
     group.bench_function("build_and_hash", |bencher| {
         let build = |items| black_box(Dir::from_sorted(items).hash());
-        bencher.iter_batched(|| files(10_000), build, BatchSize::LargeInput);
+        bencher.iter_batched(|| files(0, 10_000), build, BatchSize::LargeInput);
     });
     let mut seed = 0;
     group.bench_function("edit_shared_and_hash", |bencher| {

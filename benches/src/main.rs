@@ -7,17 +7,20 @@
 
 mod arrival;
 mod figures;
+mod lab;
 mod measure;
 mod peer;
 mod process;
 mod soak;
 mod tree;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use tempfile::TempDir;
 
 use figures::Report;
 use measure::Plan;
@@ -51,6 +54,19 @@ struct Arguments {
     /// Where the trees are made (default: the system's temporary directory)
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// Megabytes of the file that goes over the session while saves are measured (default: 1000, with --quick 256)
+    #[arg(long)]
+    bulk_megabytes: Option<usize>,
+    /// The script of a lab: two hosts with a delayed link, for the measure `wan` (default: SYNCTL_WAN)
+    ///
+    /// It must offer `up --delay MS`, which makes the hosts `laptop` and `pod` and a link that takes so long each way;
+    /// `laptop PROGRAM…` and `pod PROGRAM…`, which become that program on that host; and `down`. The hosts share this
+    /// machine's files and clock, as network namespaces do, and the pod has one global IPv4 address.
+    #[arg(long)]
+    lab: Option<PathBuf>,
+    /// How long the lab's link takes one way, in milliseconds
+    #[arg(long, default_value_t = 25)]
+    delay_ms: usize,
 }
 
 #[derive(Args)]
@@ -70,12 +86,20 @@ struct Binaries {
 enum Command {
     /// A day's work on real sources, again and again: rsync must find no difference, every time
     Soak(soak::Soak),
+    /// One end of what measures a lab's link
+    #[command(hide = true)]
+    ProbeListen { address: SocketAddr },
+    /// The other end
+    #[command(hide = true)]
+    ProbeSend { address: SocketAddr },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         Some(Command::Soak(soak)) => Tools::find(&arguments.binaries, &[]).and_then(|tools| soak.run(&tools)),
+        Some(Command::ProbeListen { address }) => lab::listen(*address),
+        Some(Command::ProbeSend { address }) => lab::send(*address),
         None => side_by_side(&arguments),
     };
     match outcome {
@@ -91,12 +115,17 @@ fn side_by_side(arguments: &Arguments) -> anyhow::Result<()> {
     let tools = Tools::find(&arguments.binaries, &arguments.tools)?;
     tools.print();
     let mut report = Report::new(tools.present());
+    let folder = arguments.folder.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = TempDir::with_prefix_in("side-by-side-", &folder).with_context(|| folder.display().to_string())?;
     let plan = Plan {
         quick: arguments.quick,
         sizes: arguments.sizes.clone(),
         peers_up_to: arguments.peers_up_to,
         only: arguments.only.clone(),
-        folder: arguments.folder.clone().unwrap_or_else(std::env::temp_dir),
+        folder: folder.path().canonicalize()?,
+        bulk_megabytes: arguments.bulk_megabytes.unwrap_or(if arguments.quick { 256 } else { 1_000 }),
+        lab: arguments.lab.clone().or_else(|| std::env::var_os("SYNCTL_WAN").map(PathBuf::from)),
+        delay_ms: arguments.delay_ms,
     };
     measure::run(&plan, &tools, &mut report)?;
     let table = report.table();

@@ -6,13 +6,13 @@ mod burst;
 mod first;
 mod rest;
 mod save;
+mod wan;
 mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
-use tempfile::TempDir;
+use anyhow::{Result, ensure};
 
 use crate::figures::Report;
 use crate::peer::{Pair, Session, Tool, Tools};
@@ -36,6 +36,8 @@ pub(crate) enum Measure {
     Bulk,
     /// Memory, and CPU when idle
     Rest,
+    /// Save → visible over a link with a delay; needs `--lab`
+    Wan,
 }
 
 /// What is to be done in this run.
@@ -45,7 +47,13 @@ pub(crate) struct Plan {
     pub(crate) sizes: Vec<usize>,
     pub(crate) peers_up_to: usize,
     pub(crate) only: Vec<Measure>,
+    /// Where everything is made. What is made stays to the end of the run: file systems without a journal, which put off
+    /// using again what was just deleted, make thousands of files at a tenth of their speed for minutes after.
     pub(crate) folder: PathBuf,
+    pub(crate) bulk_megabytes: usize,
+    /// The script of a lab, and how long its link takes one way.
+    pub(crate) lab: Option<PathBuf>,
+    pub(crate) delay_ms: usize,
 }
 
 impl Plan {
@@ -77,9 +85,17 @@ struct Bench<'a> {
 
 pub(crate) fn run(plan: &Plan, tools: &Tools, report: &mut Report) -> Result<()> {
     let mut edits = 0;
+    if let Some(script) = plan.lab.as_ref().filter(|_| plan.wants(Measure::Wan))
+        && let Err(error) = wan::measure(plan, tools, script, &mut edits, report)
+    {
+        report.fail("over a link with a delay", Tool::Synctl, &error);
+    }
+    if plan.only == [Measure::Wan] {
+        ensure!(plan.lab.is_some(), "a link with a delay needs a lab: --lab SCRIPT (see --help)");
+        return Ok(());
+    }
     for (index, size) in plan.sizes.iter().copied().enumerate() {
-        let folder = TempDir::with_prefix_in("side-by-side-", &plan.folder)?;
-        let source = folder.path().canonicalize()?.join("source");
+        let source = plan.folder.join(format!("source-{index}"));
         println!("\n{size} files");
         tree::plant(&source, size)?;
         if plan.wants(Measure::First) {

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::Binaries;
+use crate::lab::Ends;
 use crate::process::{Running, installed};
 
 pub(crate) use rsync::{Daemon, wire_of_one_file};
@@ -143,19 +144,28 @@ pub(crate) struct Pair {
     pub(crate) target: PathBuf,
     /// A folder of the tool's own.
     pub(crate) scratch: PathBuf,
-    // Held for its drop: the folder goes with the pair.
-    _folder: TempDir,
+    /// Where the programs of the two sides run.
+    pub(crate) ends: Ends,
 }
 
 impl Pair {
-    /// A target for `source`, beside nothing else, on the file system of `folder`.
+    /// A target for `source`, beside nothing else, in `folder`. It stays there.
     pub(crate) fn new(source: &Path, folder: &Path) -> Result<Self> {
-        let folder = TempDir::with_prefix_in("side-by-side-", folder)?;
-        let base = folder.path().canonicalize()?;
+        Self::between(Ends::Loopback, source, folder)
+    }
+
+    /// The same, for programs that run elsewhere.
+    pub(crate) fn between(ends: Ends, source: &Path, folder: &Path) -> Result<Self> {
+        let base = TempDir::with_prefix_in("pair-", folder)?.keep().canonicalize()?;
         let (target, scratch) = (base.join("target"), base.join("scratch"));
         std::fs::create_dir(&target)?;
         std::fs::create_dir(&scratch)?;
-        Ok(Self { source: source.to_owned(), target, scratch, _folder: folder })
+        Ok(Self { source: source.to_owned(), target, scratch, ends })
+    }
+
+    /// Takes away all of it but the source.
+    pub(crate) fn remove(self) -> Result<()> {
+        [self.target, self.scratch].iter().try_for_each(std::fs::remove_dir_all).context("a pair can't be removed")
     }
 }
 

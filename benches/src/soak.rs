@@ -58,6 +58,7 @@ impl Soak {
             let pair = Pair::new(&source, &base)?;
             self.once(tools, &pair, run).with_context(|| format!("run {run} of {}", self.runs))?;
             fs::remove_dir_all(&source)?;
+            pair.remove()?;
             println!("run {run} of {}: no difference, {:.0} s", self.runs, started.elapsed().as_secs_f64());
         }
         Ok(())

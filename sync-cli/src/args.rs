@@ -45,6 +45,27 @@ Examples:
 Exit code: 0 in sync, 1 conflicts or problems remain, 2 could not (the agent is
 not there, wrong secret, halted, interrupted).";
 
+const STATUS_HELP: &str = "\
+Examples:
+  synctl status                  the session of this directory; else all of them
+  synctl status --output json .
+
+Exit code: 0 told, 2 no session runs, or it gives no answer.";
+
+const FLUSH_HELP: &str = "\
+Examples:
+  synctl flush && ssh pod make   what was saved before is there
+
+Exit code: 0 in sync, 1 conflicts or problems remain, 2 could not (no session runs,
+not connected, halted).";
+
+const CONFLICTS_HELP: &str = "\
+Examples:
+  synctl conflicts
+  synctl conflicts --output json ~/project
+
+Exit code: 0 there are none, 1 there are, 2 no session runs.";
+
 const KEYGEN_HELP: &str = "\
 Examples:
   synctl keygen --secret --out secret      one secret for both sides, for --secret-file
@@ -86,6 +107,15 @@ pub(crate) enum Command {
     /// Bring everything over once, then end
     #[command(after_help = PUSH_HELP)]
     Push(SessionArgs),
+    /// Show how the running sessions stand
+    #[command(after_help = STATUS_HELP)]
+    Status(RunningArgs),
+    /// Wait until a running session has brought over everything that is on disk now
+    #[command(after_help = FLUSH_HELP)]
+    Flush(RunningArgs),
+    /// List the conflicts of a running session
+    #[command(after_help = CONFLICTS_HELP)]
+    Conflicts(RunningArgs),
     /// Make a key pair, or a secret that both sides are given
     #[command(after_help = KEYGEN_HELP)]
     Keygen(KeygenArgs),
@@ -135,6 +165,20 @@ pub(crate) struct SessionArgs {
     pub(crate) ignore: IgnoreArgs,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
+}
+
+/// What commands that ask a running session are told.
+#[derive(Debug, Args)]
+pub(crate) struct RunningArgs {
+    /// The directory that the session brings over, or one in it [default: the current one]
+    #[arg(value_name = "SRC", value_hint = ValueHint::DirPath)]
+    pub(crate) source: Option<PathBuf>,
+    /// Where the session keeps its state, if it was told
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// How to tell it
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
 }
 
 /// What takes no part.

@@ -4,6 +4,7 @@ mod completions;
 mod ignored;
 mod keygen;
 mod push;
+mod running;
 mod session;
 mod watch;
 mod why;
@@ -18,6 +19,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Watch(args) => session::on_runtime(watch::run(&args)),
         Command::Push(args) => session::on_runtime(push::run(&args)),
+        Command::Status(args) => running::status(&args),
+        Command::Flush(args) => running::flush(&args),
+        Command::Conflicts(args) => running::conflicts(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Ignored(args) => ignored::run(&args),
         Command::Why(args) => why::run(&args),

@@ -1,6 +1,6 @@
 //! `synctl`: every save is in the pod before you look.
 //!
-//! Arguments in, rendering out: what is decided and done is `sync-core`'s. Nothing here opens a socket or touches a root.
+//! Arguments in, rendering out: what is decided and done is `sync-core`'s. Nothing here touches a root.
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -9,6 +9,7 @@
 //! | [`options`] | arguments to a session's options |
 //! | [`credentials`] | who this side is and whom it accepts; the only module that knows keys |
 //! | [`output`] | events to text, JSON and a progress bar |
+//! | [`control`] | how other commands reach a running session |
 //! | [`exit`], [`complaint`] | what the exit codes mean, and errors as one line |
 //! | [`interrupt`], [`logging`] | signals, and the log |
 //! | [`command`] | one module a command |
@@ -17,6 +18,7 @@
 mod args;
 mod command;
 mod complaint;
+mod control;
 mod credentials;
 mod destination;
 mod exit;

@@ -35,10 +35,7 @@ pub(crate) fn prepare(args: &SessionArgs) -> anyhow::Result<Prepared> {
         Destination::Local(_) => None,
         Destination::Quic { .. } => Some(credentials::controller(&args.trust, variable(SECRET_VARIABLE).as_deref())?),
     };
-    let state_dir = match &args.state_dir {
-        Some(dir) => Some(absolute(dir)?),
-        None => xdg(variable("XDG_STATE_HOME").as_deref(), variable("HOME").as_deref(), ".local/state"),
-    };
+    let state_dir = state_dir(args.state_dir.as_deref())?;
     if state_dir.is_none() {
         crate::complaint::complain(
             "no HOME and no --state-dir: what is known of this session is forgotten when it ends",
@@ -51,6 +48,14 @@ pub(crate) fn prepare(args: &SessionArgs) -> anyhow::Result<Prepared> {
     let options =
         SessionOptions { mode: args.mode.into(), ignore: ignore_settings(&args.ignore)?, credentials, state_dir };
     Ok(Prepared { source: absolute(&args.source)?, destination, options })
+}
+
+/// Where state is kept, if it can be anywhere.
+pub(crate) fn state_dir(given: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    let variable = |name| std::env::var_os(name);
+    given.map(absolute).transpose().map(|given| {
+        given.or_else(|| xdg(variable("XDG_STATE_HOME").as_deref(), variable("HOME").as_deref(), ".local/state"))
+    })
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {

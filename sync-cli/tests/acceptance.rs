@@ -20,9 +20,11 @@ mod acceptance {
     mod refusals;
     mod replaced;
     mod repositories;
+    mod running;
     mod scenario;
     mod shapes;
     mod space;
     mod storms;
+    mod versions;
     mod watching;
 }

@@ -4,6 +4,7 @@
 //! starts it, with some threads of its own for what blocks on disks. Nothing is printed and nothing is global: any number of
 //! sessions live in one process. The other side is an [`Agent`], in another process or in this one.
 
+mod claim;
 mod connect;
 mod content;
 mod controller;
@@ -11,6 +12,7 @@ pub mod event;
 mod local;
 mod mailbox;
 mod memory;
+mod queue;
 mod report;
 mod serve;
 mod streams;
@@ -25,14 +27,17 @@ use std::{
 use sync_proto::message::{IgnoreSettings, ReplicaId};
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::serve::{Agent, AgentError, AgentOptions};
 use self::{
     connect::Target,
     controller::{Controller, Request},
-    event::{Event, Progress, Status},
+    event::{Progress, Status},
     mailbox::Mailbox,
     memory::Memory,
     report::Reporter,
+};
+pub use self::{
+    queue::Events,
+    serve::{Agent, AgentError, AgentOptions},
 };
 use crate::{
     engine::{Engine, Mode},
@@ -77,7 +82,7 @@ pub struct SessionOptions {
     pub state_dir: Option<PathBuf>,
 }
 
-/// Why a session can't be started. Nothing was changed anywhere.
+/// Why a session can't be started. Nothing was changed at either root.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -94,6 +99,18 @@ pub enum StartError {
         alpha: PathBuf,
         /// The destination.
         beta: PathBuf,
+    },
+    /// Another session on this machine keeps this destination, or one that contains it or lies in it.
+    #[error("{asked} is in use: process {pid} keeps {} like {}: stop that one first", .holder.display(), .source_root.display())]
+    InUse {
+        /// The destination that was asked for.
+        asked: String,
+        /// The destination of the other session.
+        holder: PathBuf,
+        /// Its source.
+        source_root: PathBuf,
+        /// Its process.
+        pid: u32,
     },
     /// The source can't be read.
     #[error("can't open {}: {source}", .path.display())]
@@ -150,10 +167,11 @@ pub struct Session {
     local: Option<local::LocalAgent>,
 }
 
-/// The events of a session, in order. To be read, or dropped: what is not read waits in memory.
-#[derive(Debug)]
-pub struct Events {
-    receiver: mpsc::UnboundedReceiver<Event>,
+/// Asks a session that runs, from any task. Any number of them; none keeps the session alive.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::WeakUnboundedSender<Request>,
+    shared: Arc<Shared>,
 }
 
 /// What the handle of a session and its task share.
@@ -176,13 +194,6 @@ struct Known {
     problems: Vec<event::PathProblem>,
 }
 
-impl Events {
-    /// The next event; `None` after [`Event::Stopped`]. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Event> {
-        self.receiver.recv().await
-    }
-}
-
 impl Session {
     /// Starts to keep `destination` like `source`, until [`Session::stop`]. Runs on the tokio runtime of the caller.
     ///
@@ -190,7 +201,8 @@ impl Session {
     ///
     /// # Errors
     /// The source is no directory that can be read, the destination (where it is local) none that can be written, or one
-    /// lies in the other; an ignore pattern is malformed; keys are missing.
+    /// lies in the other; another session on this machine keeps the same destination; an ignore pattern is malformed; keys
+    /// are missing.
     pub async fn start(
         source: &Path,
         destination: Destination,
@@ -200,8 +212,12 @@ impl Session {
         let alpha = source_root(source)?;
         let rules = Rules::new(&ignore)?;
         let shown = destination.to_string();
+        let lock = match &state_dir {
+            Some(state_dir) => claim::claim(state_dir, &alpha, &destination).await?,
+            None => None,
+        };
         let (target, local) = match destination {
-            Destination::Local(beta) => local::start(&alpha, &beta).await?,
+            Destination::Local(beta) => local::start(local::root(&alpha, &beta)?).await?,
             Destination::Quic { host, port, path } => {
                 let credentials = credentials.ok_or(StartError::NoCredentials)?;
                 (local::Reached { host, port, root: path, credentials }, None)
@@ -216,9 +232,9 @@ impl Session {
             ignore,
         };
         let shared = Arc::new(Shared { destination: shown, started: Instant::now(), status: Mutex::default() });
-        let (events, receiver) = mpsc::unbounded_channel();
+        let (sender, events) = queue::queue();
         let (requests, inbox) = mpsc::unbounded_channel();
-        let mut memory = Memory::new(state_dir, &alpha, events.clone());
+        let mut memory = Memory::new(state_dir, &alpha, sender.clone());
         let mailbox = Arc::new(Mailbox::default());
         let contents = Arc::new(Contents::new(CONTENTS_BYTES_MAX));
         let (sink, keep) = (Arc::clone(&mailbox), Arc::clone(&contents));
@@ -241,29 +257,33 @@ impl Session {
             contents,
             target: Arc::new(target),
             memory,
-            reporter: Reporter::new(events, Arc::clone(&shared)),
+            reporter: Reporter::new(sender, Arc::clone(&shared)),
             shared: Arc::clone(&shared),
             requests: inbox,
             started: shared.started,
             flushes: std::collections::BTreeMap::new(),
             next_flush: 0,
             alpha_lost: None,
+            lock,
         };
         let task = tokio::spawn(controller.run());
-        Ok((Self { requests, shared, task, local }, Events { receiver }))
+        Ok((Self { requests, shared, task, local }, events))
     }
 
-    /// Waits until every change that was on disk at alpha before the call has been applied at beta.
+    /// A handle to ask the session by, from other tasks.
+    pub fn handle(&self) -> Handle {
+        Handle { requests: self.requests.downgrade(), shared: Arc::clone(&self.shared) }
+    }
+
+    /// As [`Handle::flush`].
     ///
     /// # Errors
-    /// The agent is not there, the session is halted or over, or some paths can't be brought over.
+    /// As there.
     pub async fn flush(&self) -> Result<(), FlushError> {
-        let (answer, answered) = oneshot::channel();
-        self.requests.send(Request::Flush(answer)).map_err(|_| FlushError::Stopped)?;
-        answered.await.unwrap_or(Err(FlushError::Stopped))
+        self.handle().flush().await
     }
 
-    /// The state at this moment. Counts files, which costs a walk over the tree in memory.
+    /// As [`Handle::status`].
     pub fn status(&self) -> Status {
         self.shared.status()
     }
@@ -276,6 +296,28 @@ impl Session {
         if let Some(local) = self.local {
             local.stop().await;
         }
+    }
+}
+
+impl Handle {
+    /// Waits until every change that was on disk at alpha before the call has been applied at beta.
+    ///
+    /// # Errors
+    /// The agent is not there, the session is halted or over, or some paths can't be brought over.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Flush(answer)).ok_or(FlushError::Stopped)?;
+        answered.await.unwrap_or(Err(FlushError::Stopped))
+    }
+
+    /// The state at this moment. Counts files, which costs a walk over the tree in memory.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// `None`: the session is over.
+    fn send(&self, request: Request) -> Option<()> {
+        self.requests.upgrade()?.send(request).ok()
     }
 }
 

@@ -34,7 +34,7 @@ use sync_proto::{SyncPath, message::ReplicaId};
 
 use crate::tree::{Node, Stamp, Tree};
 
-pub use lock::{LockError, RootLock};
+pub(crate) use lock::{DestinationLock, LockError, Pair};
 
 use files::Directory;
 use journal::Journal;

@@ -2,18 +2,20 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{Pair, Session, Tool, Tools};
-use crate::process::{Running, finish, free_port, listens};
+use crate::lab::Ends;
+use crate::process::{Running, finish, free_port};
 
 /// A daemon that serves a pair's target.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     running: Running,
     port: u16,
+    ends: Ends,
 }
 
 impl Daemon {
@@ -26,20 +28,32 @@ impl Daemon {
             pair.target.display()
         );
         std::fs::write(&config, settings)?;
-        let mut command = Command::new(tools.program(Tool::Rsync)?);
-        command.args(["--daemon", "--no-detach", "--address=127.0.0.1", &format!("--port={port}")]);
+        let (program, address) = (tools.program(Tool::Rsync)?, pair.ends.address());
+        let mut command = pair.ends.target(program);
+        command.args(["--daemon", "--no-detach", &format!("--address={address}"), &format!("--port={port}")]);
         let running = Running::quietly(command.arg(format!("--config={}", config.display())))?;
-        listens(port, Duration::from_secs(10))?;
-        Ok(Self { running, port })
+        let daemon = Self { running, port, ends: pair.ends.clone() };
+        daemon.wait(program)?;
+        Ok(daemon)
+    }
+
+    /// Waits until it answers: from where it will be asked, which may be another host.
+    fn wait(&self, program: &Path) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while let Err(error) = finish(self.ends.source(program).arg(self.url()), Duration::from_secs(5)) {
+            ensure!(Instant::now() < deadline, "the daemon does not answer: {error:#}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("rsync://127.0.0.1:{}/to/", self.port)
+        format!("rsync://{}:{}/to/", self.ends.address(), self.port)
     }
 
     /// A pass over the whole tree.
     pub(crate) fn pass(&self, tools: &Tools, pair: &Pair) -> Result<Command> {
-        let mut command = Command::new(tools.program(Tool::Rsync)?);
+        let mut command = self.ends.source(tools.program(Tool::Rsync)?);
         command
             .args(["-a", "--delete", "--exclude=/.synctl"])
             .arg(format!("{}/", pair.source.display()))

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Pair, Session, Tool, Tools};
+use crate::lab::Ends;
 use crate::process::{Running, finish};
 
 /// A running agent that serves a pair's target.
@@ -22,6 +23,7 @@ pub(crate) struct Agent {
     secret: PathBuf,
     program: PathBuf,
     root: PathBuf,
+    ends: Ends,
 }
 
 impl Agent {
@@ -35,12 +37,12 @@ impl Agent {
             )?;
             write_private(&secret, line.as_bytes())?;
         }
-        Self::launch(tools.agent(), &pair.target, secret, 0)
+        Self::launch(pair.ends.clone(), tools.agent(), &pair.target, secret, 0)
     }
 
-    fn launch(program: &Path, root: &Path, secret: PathBuf, port: u16) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--root"]).arg(root);
+    fn launch(ends: Ends, program: &Path, root: &Path, secret: PathBuf, port: u16) -> Result<Self> {
+        let mut command = ends.target(program);
+        command.args(["serve", "--listen", &format!("{}:{port}", ends.address()), "--root"]).arg(root);
         command.arg("--secret-file").arg(&secret).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut running = Running::start(&mut command)?;
         let stdout = running.child().stdout.take().context("its output is piped")?;
@@ -54,14 +56,14 @@ impl Agent {
         let address =
             address.recv_timeout(Duration::from_secs(10)).context("the agent did not say where it listens")?;
         let port = address.parse::<std::net::SocketAddr>().with_context(|| address.clone())?.port();
-        Ok(Self { running, port, secret, program: program.to_owned(), root: root.to_owned() })
+        Ok(Self { running, port, secret, program: program.to_owned(), root: root.to_owned(), ends })
     }
 
     /// Ends it as a power cut would, and starts it again on the same port.
     pub(crate) fn kill_and_restart(&mut self) -> Result<()> {
         self.running.signal(Signal::KILL);
         self.running.wait(Duration::from_secs(10))?;
-        *self = Self::launch(&self.program, &self.root, self.secret.clone(), self.port)?;
+        *self = Self::launch(self.ends.clone(), &self.program, &self.root, self.secret.clone(), self.port)?;
         Ok(())
     }
 
@@ -71,8 +73,9 @@ impl Agent {
 
     /// `synctl VERB SOURCE DEST`, with a state of this pair's.
     pub(crate) fn command(&self, tools: &Tools, verb: &str, pair: &Pair) -> Result<Command> {
-        let mut command = Command::new(tools.program(Tool::Synctl)?);
-        command.arg(verb).arg(&pair.source).arg(format!("quic://127.0.0.1:{}{}", self.port, pair.target.display()));
+        let mut command = self.ends.source(tools.program(Tool::Synctl)?);
+        let destination = format!("quic://{}:{}{}", self.ends.address(), self.port, pair.target.display());
+        command.arg(verb).arg(&pair.source).arg(destination);
         command.arg("--secret-file").arg(&self.secret).arg("--state-dir").arg(pair.scratch.join("state"));
         command.args(["--output", "json"]).env_remove("SYNCTL_SECRET").env_remove("SYNCTL_LOG");
         Ok(command)

@@ -55,7 +55,7 @@ type Flush<'a> = Pin<Box<dyn Future<Output = Result<(), FlushError>> + 'a>>;
 
 /// Shows events until the flush that starts with the connection has come to its end.
 async fn bring_over(running: &mut Running) -> io::Result<End> {
-    let Running { session, events, interrupts, output } = running;
+    let Running { session, events, interrupts, output, .. } = running;
     let session: &Session = session;
     let mut link = Link::default();
     let mut flush: Option<Flush<'_>> = None;
@@ -88,6 +88,9 @@ async fn bring_over(running: &mut Running) -> io::Result<End> {
                         Err(error) => return Err(error),
                     }
                 }
+                // What was lost may have said that the connection stands.
+                let lost = matches!(event, Event::EventsLost { .. });
+                let next = if lost && flush.is_none() && session.status().connected { Next::Flush } else { next };
                 match next {
                     Next::Flush => flush = Some(Box::pin(session.flush())),
                     Next::Wait => {}
@@ -220,7 +223,7 @@ mod tests {
         let clean = Status::default();
         let path = sync_proto::SyncPath::root();
         let torn = Status {
-            conflicts: vec![sync_core::session::event::Conflict { path, alpha: None, beta: None }],
+            conflicts: vec![sync_core::session::event::Conflict { path, alpha: None, beta: None, synced: None }],
             ..Status::default()
         };
         check(Ok(()), &clean, Some(0));

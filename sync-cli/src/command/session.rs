@@ -1,10 +1,18 @@
 //! What `watch` and `push` share: a runtime, a session from arguments, and its orderly end.
 
-use std::io;
+use std::{io, path::Path};
 
 use sync_core::session::{Events, Session};
 
-use crate::{args::SessionArgs, complaint, exit::Exit, interrupt::Interrupts, options, output::Output};
+use crate::{
+    args::SessionArgs,
+    complaint,
+    control::Server,
+    exit::Exit,
+    interrupt::Interrupts,
+    options::{self, Prepared},
+    output::Output,
+};
 
 /// A session that runs, what it says, and who can interrupt it.
 #[derive(Debug)]
@@ -13,6 +21,8 @@ pub(super) struct Running {
     pub(super) events: Events,
     pub(super) interrupts: Interrupts,
     pub(super) output: Output,
+    /// Answers other commands for as long as the session runs.
+    control: Option<Server>,
 }
 
 /// Runs a command to its end.
@@ -32,8 +42,11 @@ pub(super) async fn start(args: &SessionArgs) -> anyhow::Result<Result<Running, 
     let mut interrupts = Interrupts::listen()?;
     let mut output = Output::new(args.output, args.quiet);
     let started = async {
-        let prepared = options::prepare(args)?;
-        Ok::<_, anyhow::Error>(Session::start(&prepared.source, prepared.destination, prepared.options).await?)
+        let Prepared { source, destination, options } = options::prepare(args)?;
+        let (state_dir, shown) = (options.state_dir.clone(), destination.to_string());
+        let (session, events) = Session::start(&source, destination, options).await?;
+        let control = state_dir.and_then(|state_dir| control(&state_dir, &session, &source, shown));
+        Ok::<_, anyhow::Error>((session, events, control))
     };
     let started = tokio::select! {
         started = started => started,
@@ -41,7 +54,7 @@ pub(super) async fn start(args: &SessionArgs) -> anyhow::Result<Result<Running, 
         () = interrupts.next() => return Ok(Err(Exit::Killed)),
     };
     match started {
-        Ok((session, events)) => Ok(Ok(Running { session, events, interrupts, output })),
+        Ok((session, events, control)) => Ok(Ok(Running { session, events, interrupts, output, control })),
         Err(error) => {
             output.could_not_start(&complaint::sentence(&error))?;
             Ok(Err(Exit::CouldNot))
@@ -49,10 +62,19 @@ pub(super) async fn start(args: &SessionArgs) -> anyhow::Result<Result<Running, 
     }
 }
 
+/// Lets other commands ask the session. Without that it runs all the same.
+fn control(state_dir: &Path, session: &Session, source: &Path, destination: String) -> Option<Server> {
+    Server::start(state_dir, session.handle(), source, destination)
+        .inspect_err(|error| tracing::warn!("`synctl status` and the like can't reach this session: {error}"))
+        .ok()
+}
+
 impl Running {
     /// Ends the session, and shows what it still says meanwhile. `end` is what that comes to, unless someone is in a hurry.
     pub(super) async fn finish(self, end: Exit) -> anyhow::Result<Exit> {
-        let Self { session, mut events, mut interrupts, mut output } = self;
+        let Self { session, mut events, mut interrupts, mut output, control } = self;
+        // Who asks from here on is told that there is no session.
+        drop(control);
         let last_words = async {
             let mut shown = Ok(());
             // Read to the end even where nobody listens any more.

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use sync_core::session::event::{Action, Conflict, Event, PathProblem, Progress, Side, Synced, SyncedPath};
 use sync_proto::{Entry, message::ProblemKind};
 
+use super::json::{ConflictBody, EntryBody, ProblemBody};
 use super::units::{bytes, count, counted, duration};
 
 /// How much a line matters. `--quiet` shows [`Tone::Attention`] and above.
@@ -57,7 +58,7 @@ pub(crate) fn tone(event: &Event) -> Tone {
         Event::Synced(_) | Event::Ready { .. } | Event::Resumed => Tone::Good,
         Event::ProblemSolved { .. } | Event::ConflictSolved { .. } => Tone::Good,
         Event::Problem(_) | Event::Conflict(_) | Event::Displaced { .. } => Tone::Attention,
-        Event::Disconnected { .. } | Event::Warning { .. } => Tone::Attention,
+        Event::Disconnected { .. } | Event::Warning { .. } | Event::EventsLost { .. } => Tone::Attention,
         Event::Halted { .. } | Event::Stopped { reason: Some(_) } => Tone::Bad,
         _ => Tone::Plain,
     }
@@ -108,6 +109,11 @@ pub(crate) fn line(event: &Event) -> Option<Line> {
         Event::Halted { reason } => Line::new(event, "halted:", reason),
         Event::Resumed => Line::new(event, "resumed", ""),
         Event::Warning { message } => Line::new(event, "warning:", message),
+        Event::EventsLost { count } => Line::new(
+            event,
+            "warning:",
+            format!("{} not shown: more came than was read; the work itself went on", counted(*count, "event")),
+        ),
         Event::Stopped { reason: Some(reason) } => Line::new(event, "stopped:", reason),
         Event::Stopped { reason: None } => Line::new(event, "stopped", ""),
         _ => None,
@@ -213,11 +219,49 @@ fn conflict_rest(conflict: &Conflict) -> String {
         (Some(_), Some(_)) => "to take the source's, delete or move the one at the destination",
     };
     format!(
-        "{}: {} at the source, {} at the destination; both changed since they were in sync, both are left alone; {remedy}",
+        "{}: {} at the source, {} at the destination; {}; both are left alone; {remedy}",
         conflict.path,
         entry(conflict.alpha.as_ref()),
         entry(conflict.beta.as_ref()),
+        who_changed(conflict),
     )
+}
+
+/// A conflict that another process has told, in one line.
+pub(crate) fn conflict_in_brief(conflict: &ConflictBody) -> String {
+    let what = |entry: &Option<EntryBody>| match entry {
+        None => "nothing".to_owned(),
+        Some(EntryBody::Directory) => "a directory".to_owned(),
+        Some(EntryBody::File { len, executable: false, .. }) => format!("a file of {}", bytes(*len)),
+        Some(EntryBody::File { len, executable: true, .. }) => format!("an executable of {}", bytes(*len)),
+        Some(EntryBody::Symlink { target, .. }) => {
+            format!("a symlink to {}", sync_proto::escape::Escaped(target.as_bytes()))
+        }
+    };
+    let ConflictBody { path, alpha, beta, .. } = conflict;
+    format!("{}: {} at the source, {} at the destination", path.shown(), what(alpha), what(beta))
+}
+
+/// A problem that another process has told, in one line. Its detail is escaped already.
+pub(crate) fn problem_in_brief(problem: &ProblemBody) -> String {
+    let ProblemBody { side, path, kind, detail, retried } = problem;
+    let again = if *retried { "; it is tried again by itself" } else { "" };
+    format!("{} at {side} is not synchronised: {} ({detail}){again}", path.shown(), kind.replace('_', " "))
+}
+
+/// What has happened since both sides were in sync, as far as it is known.
+fn who_changed(conflict: &Conflict) -> &'static str {
+    let Conflict { alpha, beta, synced, .. } = conflict;
+    match (alpha == synced, beta == synced) {
+        _ if synced.is_none() => "as far as is known they never were in sync",
+        (true, _) => "it was changed at the destination since they were in sync",
+        // Then the destination's own change is beneath: here it has a directory, as before.
+        (false, true) => {
+            "it was changed at the source since they were in sync, and at the destination there is something that was \
+             changed there or is ignored"
+        }
+        (false, false) => "both changed since they were in sync",
+    }
 }
 
 fn entry(entry: Option<&Entry>) -> String {

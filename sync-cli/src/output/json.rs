@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use sync_core::session::event::{Action, Event, Latency, PathProblem, Progress, Side, Synced};
+use serde::{Deserialize, Serialize};
+use sync_core::session::event::{Action, Conflict, Event, Latency, PathProblem, Progress, Side, Synced};
 use sync_proto::{Entry, SyncPath, message::ProblemKind};
 
 /// The version of the format.
@@ -46,18 +46,13 @@ enum Body<'a> {
         bytes_total: u64,
     },
     Synced(SyncedBody),
-    Problem(ProblemBody<'a>),
+    Problem(ProblemBody),
     ProblemSolved {
         side: &'static str,
         #[serde(flatten)]
         path: PathBody,
     },
-    Conflict {
-        #[serde(flatten)]
-        path: PathBody,
-        alpha: Option<EntryBody>,
-        beta: Option<EntryBody>,
-    },
+    Conflict(ConflictBody),
     Path(PathBody),
     Displaced {
         #[serde(flatten)]
@@ -70,6 +65,9 @@ enum Body<'a> {
     Warning {
         message: &'a str,
     },
+    EventsLost {
+        count: u64,
+    },
     Stopped {
         reason: Option<&'a str>,
     },
@@ -77,7 +75,7 @@ enum Body<'a> {
 }
 
 /// A path: text, and its bytes where the text could not hold them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PathBody {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,19 +109,31 @@ struct LatencyBody {
     total: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct ProblemBody<'a> {
-    side: &'static str,
+/// A path that can't be synchronised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProblemBody {
+    pub(crate) side: String,
     #[serde(flatten)]
-    path: PathBody,
-    kind: &'static str,
-    detail: &'a str,
-    retried: bool,
+    pub(crate) path: PathBody,
+    pub(crate) kind: String,
+    pub(crate) detail: String,
+    pub(crate) retried: bool,
 }
 
-#[derive(Debug, Serialize)]
+/// A path that both sides changed, differently.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConflictBody {
+    #[serde(flatten)]
+    pub(crate) path: PathBody,
+    pub(crate) alpha: Option<EntryBody>,
+    pub(crate) beta: Option<EntryBody>,
+    pub(crate) synced: Option<EntryBody>,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum EntryBody {
+pub(crate) enum EntryBody {
     Directory,
     File {
         content: String,
@@ -164,19 +174,13 @@ fn named(event: &Event) -> Option<(&'static str, Body<'_>)> {
         Event::ProblemSolved { side, path } => {
             ("problem_solved", Body::ProblemSolved { side: side_name(*side), path: path.into() })
         }
-        Event::Conflict(conflict) => (
-            "conflict",
-            Body::Conflict {
-                path: (&conflict.path).into(),
-                alpha: conflict.alpha.as_ref().map(Into::into),
-                beta: conflict.beta.as_ref().map(Into::into),
-            },
-        ),
+        Event::Conflict(conflict) => ("conflict", Body::Conflict(conflict.into())),
         Event::ConflictSolved { path } => ("conflict_solved", Body::Path(path.into())),
         Event::Displaced { path, kept } => ("displaced", Body::Displaced { path: path.into(), kept: kept.into() }),
         Event::Halted { reason } => ("halted", Body::Halted { reason }),
         Event::Resumed => ("resumed", Body::Nothing {}),
         Event::Warning { message } => ("warning", Body::Warning { message }),
+        Event::EventsLost { count } => ("events_lost", Body::EventsLost { count: *count }),
         Event::Stopped { reason } => ("stopped", Body::Stopped { reason: reason.as_deref() }),
         _ => return None,
     })
@@ -273,13 +277,31 @@ impl From<Latency> for LatencyBody {
     }
 }
 
-impl<'a> From<&'a PathProblem> for ProblemBody<'a> {
-    fn from(problem: &'a PathProblem) -> Self {
+impl PathBody {
+    /// The path, safe to show.
+    pub(crate) fn shown(&self) -> String {
+        sync_proto::escape::Escaped(self.path.as_bytes()).to_string()
+    }
+}
+
+impl From<&Conflict> for ConflictBody {
+    fn from(conflict: &Conflict) -> Self {
         Self {
-            side: side_name(problem.side),
+            path: (&conflict.path).into(),
+            alpha: conflict.alpha.as_ref().map(Into::into),
+            beta: conflict.beta.as_ref().map(Into::into),
+            synced: conflict.synced.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&PathProblem> for ProblemBody {
+    fn from(problem: &PathProblem) -> Self {
+        Self {
+            side: side_name(problem.side).to_owned(),
             path: (&problem.path).into(),
-            kind: kind_name(problem.kind),
-            detail: &problem.detail,
+            kind: kind_name(problem.kind).to_owned(),
+            detail: problem.detail.clone(),
             retried: problem.retried,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -10,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::lab::{Lab, PATIENCE, Watch, body, differences, is_root, plant, run, save_beside, save_in_place, skipped};
+use super::lab::{
+    Lab, PATIENCE, Watch, body, differences, finish, installed, is_root, plant, run, save_beside, save_in_place,
+    skipped,
+};
 
 #[test]
 fn fault_23_names_that_are_not_utf8() {
@@ -256,19 +260,108 @@ fn long_names_and_paths() {
     fs::create_dir_all(lab.source.join("y").join(&half)).unwrap();
     fs::write(lab.source.join("y").join(&half).join("deep"), b"deep").unwrap();
     lab.settle();
+    let mark = watch.mark();
     fs::rename(lab.source.join("y"), lab.source.join("x").join(&half).join("y")).unwrap();
+    let told = watch.wait_since(mark, "the path that is too long", |event| event["event"] == "problem");
+    assert_eq!((&told["kind"], &told["side"]), (&"bad_name".into(), &"alpha".into()), "{told}");
+    assert!(told["path"].as_str().unwrap().starts_with("x/ddd"), "{told}");
     save_in_place(&lab.source.join("n".repeat(255)), &body(4, 100));
     lab.arrives(&"n".repeat(255), &body(4, 100));
-    // Carried, or a problem; what can be named is equal either way, and the session lives.
+    // What can be named is equal, and the session lives.
     assert!(differences(&lab.source, &lab.target, &["x", "y"]).is_empty());
     let halted: Vec<_> = watch.events().into_iter().filter(|event| event["event"] == "halted").collect();
     assert!(halted.is_empty(), "{halted:?}");
     fs::rename(lab.source.join("x").join(&half).join("y"), lab.source.join("y")).unwrap();
+    watch.wait_since(mark, "that it fits again", |event| event["event"] == "problem_solved");
     lab.settle();
     drop(agent);
 }
 
+/// A destination deep down: what is long enough already with the path of its root before it is carried all the same, for
+/// no call names it whole.
+#[test]
+fn long_paths_below_a_long_destination() {
+    let lab = Lab::new();
+    let parts = |number: usize| -> PathBuf { std::iter::repeat_n("d".repeat(200), number).collect() };
+    let (target, below) = (lab.target.join(parts(14)), parts(19).join("f".repeat(150)));
+    fs::create_dir_all(&target).unwrap();
+    fs::create_dir_all(lab.source.join(below.parent().unwrap())).unwrap();
+    fs::write(lab.source.join(&below), body(1, 5_000)).unwrap();
+    let mut command = lab.synctl(["push"]);
+    command.arg(&lab.source).arg(&target).arg("--state-dir").arg(lab.base().join("state"));
+    let pushed = run(command, PATIENCE);
+    assert_eq!(pushed.code, Some(0), "{pushed:?}");
+    let root = fs::File::open(&target).unwrap();
+    let arrived = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd())).join(&below);
+    assert!(target.join(&below).as_os_str().len() > 4_096, "not too long for one call");
+    assert_eq!(fs::read(arrived).unwrap(), body(1, 5_000));
+}
+
+/// NTFS has names of 255 UTF-16 units, which are up to 765 bytes; here a name has 255 bytes. Such a name is a problem at
+/// its path, cut; everything else is synced.
+#[test]
+fn names_that_are_too_long_for_the_other_side() {
+    let lab = Lab::new();
+    let Some(volume) = Volume::ntfs(&lab) else {
+        return skipped(
+            "names longer than 255 bytes: ntfs-3g or /dev/fuse is missing, or mounting is not permitted here",
+        );
+    };
+    plant(&volume.0, 2, 3);
+    let (long, longer) = ("é".repeat(200), "文".repeat(255));
+    fs::write(volume.0.join(&long), b"long").unwrap();
+    fs::create_dir(volume.0.join("d0").join(&longer)).unwrap();
+    fs::write(volume.0.join("d0").join(&longer).join("inside"), b"inside").unwrap();
+    let agent = lab.agent();
+    let mut command = lab.synctl(["push"]);
+    command.arg(&volume.0).arg(lab.destination(agent.port)).arg("--secret-file").arg(&lab.secret);
+    command.arg("--state-dir").arg(lab.base().join("state"));
+    let person = finish(&mut command, PATIENCE);
+    let program = finish(command.args(["--output", "json"]), PATIENCE);
+    assert_eq!((person.code, program.code), (Some(1), Some(1)), "problems remain: {person:?} {program:?}");
+    for (text, bytes) in [("é", 400), ("文", 765)] {
+        let line = person.stdout.lines().find(|line| line.starts_with("problem:") && line.contains(text)).unwrap();
+        assert!(line.contains(&format!("a name of {bytes} bytes")) && line.contains("rename it"), "{line}");
+    }
+    let events = program.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let told: Vec<_> = events.filter(|event| event["event"] == "problem").collect();
+    let paths: Vec<_> = told.iter().map(|problem| problem["path"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(paths, [format!("d0/{}", "文".repeat(85)), "é".repeat(127)]);
+    assert!(told.iter().all(|problem| problem["kind"] == "bad_name"), "{told:?}");
+    assert_eq!(differences(&volume.0, &lab.target, &[&long, &format!("d0/{longer}")]), [""; 0]);
+    // Under a name that can be held it is as any other.
+    fs::rename(volume.0.join(&long), volume.0.join("short")).unwrap();
+    fs::remove_dir_all(volume.0.join("d0").join(&longer)).unwrap();
+    assert_eq!(finish(&mut command, PATIENCE).code, Some(0));
+    assert_eq!(differences(&volume.0, &lab.target, &[]), [""; 0]);
+}
+
+/// A file system in a file, mounted as long as this lives.
+struct Volume(PathBuf);
+
+impl Volume {
+    /// `None` where this can't be done here.
+    fn ntfs(lab: &Lab) -> Option<Self> {
+        let (image, mounted) = (lab.base().join("image"), lab.base().join("mounted"));
+        fs::create_dir(&mounted).unwrap();
+        fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+        let mut make = Command::new("mkfs.ntfs");
+        make.args(["-F", "-q", "-Q"]).arg(&image);
+        let mut mount = Command::new("ntfs-3g");
+        mount.arg(&image).arg(&mounted);
+        let done = |command: &mut Command, program| installed(program) && finish(command, PATIENCE).code == Some(0);
+        (done(&mut make, "mkfs.ntfs") && done(&mut mount, "ntfs-3g")).then_some(Self(mounted))
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // Lazily: a process of the test's may still hold it.
+        finish(Command::new("umount").arg("-l").arg(&self.0), PATIENCE);
+    }
+}
+
 fn run_ok(command: &mut Command) {
-    let done = super::lab::finish(command, PATIENCE);
+    let done = finish(command, PATIENCE);
     assert_eq!(done.code, Some(0), "{command:?}: {done:?}");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::lab::{Finished, Lab, PATIENCE, Watch, body, free_port, is_root, plant, run};
 
 /// It could not: exit code 2, and one line that says what happened to what. Of each group of words (`a|b`) one is in it.
-fn refused(finished: &Finished, words: &[&str]) {
+pub(super) fn refused(finished: &Finished, words: &[&str]) {
     assert_eq!(finished.code, Some(2), "{finished:?}");
     let lines: Vec<&str> = finished.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
     let [line] = lines[..] else { panic!("not one line, but {lines:#?}") };
@@ -225,11 +225,40 @@ fn fault_44_two_sessions_on_one_root() {
     let agent = lab.agent();
     let watch = lab.watch(&agent);
     let second = run(push(&lab, &lab.source, &lab.destination(agent.port)), PATIENCE);
-    // Over a network the address is all there is to name it by.
-    refused(&second, &["in use", "127.0.0.1:"]);
+    refused(&second, &["in use", &format!("process {} ", watch.pid()), lab.source.to_str().unwrap()]);
+    // With a state directory of its own it comes as from another machine: the address is all there is to name it by.
+    let mut stranger = lab.synctl(["push"]);
+    stranger.arg(&lab.source).arg(lab.destination(agent.port)).arg("--secret-file").arg(&lab.secret);
+    stranger.arg("--state-dir").arg(lab.base().join("other-state"));
+    refused(&run(stranger, PATIENCE), &["in use", "127.0.0.1:"]);
     fs::write(lab.source.join("d0/new"), body(1, 100)).unwrap();
     lab.settle();
-    drop((watch, agent));
+    // It holds nothing that outlives it, however it ends.
+    watch.signal(rustix::process::Signal::KILL);
+    drop(watch);
+    assert_eq!(lab.push(&agent).code, Some(0));
+}
+
+/// The same for a directory of this machine: also one inside, or around. One source may have any number of destinations.
+#[test]
+fn fault_44_nested_destinations() {
+    let lab = Lab::new();
+    plant(&lab.source, 1, 2);
+    let inner = lab.target.join("inner");
+    let other = lab.base().join("other");
+    let mut command = lab.synctl(["watch"]);
+    command.arg(&lab.source).arg(&inner).args(["--output", "json", "--state-dir"]).arg(lab.base().join("state"));
+    let watch = Watch::start(command);
+    watch.wait_for("ready");
+    let holder = format!("process {} ", watch.pid());
+    std::os::unix::fs::symlink(&inner, lab.base().join("alias")).unwrap();
+    for taken in [&inner, &inner.join("deep/er"), &lab.target, &lab.base().join("alias/deep")] {
+        let shown = taken.to_str().unwrap();
+        refused(&run(push(&lab, &lab.source, shown), PATIENCE), &[shown, "in use", &holder, inner.to_str().unwrap()]);
+    }
+    assert!(!inner.join("deep").exists() && !lab.target.join(".synctl").exists(), "something was made");
+    assert_eq!(run(push(&lab, &lab.source, other.to_str().unwrap()), PATIENCE).code, Some(0));
+    assert!(other.join("d0/sub/f1.rs").exists());
 }
 
 /// A mistyped option is answered by the parser, with the same exit code; `--help` shows how it is done.

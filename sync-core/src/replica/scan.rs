@@ -140,7 +140,12 @@ impl Scan<'_> {
         let directory = Arc::new(directory);
         let mut files = Vec::new();
         let mut directories = Vec::new();
+        let room = problem::name_bytes_max(&directory.path);
         for (name, kind) in listed {
+            if name.len() > room {
+                shared.too_long(&directory, &name, kind);
+                continue;
+            }
             let Ok(valid) = Name::new(&name) else { continue };
             let kind = match kind {
                 Some(kind) => kind,
@@ -180,7 +185,7 @@ impl Scan<'_> {
         gathering.open.store(1 + pieces + directories.len(), Ordering::Release);
         for (name, known) in directories {
             let Some(path) = Name::new(&name).ok().and_then(|name| directory.path.join(name).ok()) else {
-                // Deeper than a path can say. It can't be synchronised, nor can a problem at it be named.
+                // Not to be had: all names here have room in a path.
                 shared.finish(Arc::clone(&gathering));
                 continue;
             };
@@ -451,7 +456,19 @@ impl Shared {
                 let problem = problem::at(&path, error);
                 self.found().problems.insert(path, problem);
             }
+            // Not to be had: all names here have room in a path.
             Err(_) => tracing::warn!(%directory, %name, "path too long to be synchronised"),
+        }
+    }
+
+    /// A name that no path can say: other systems have longer ones, and directories can be moved beneath each other to any
+    /// depth.
+    fn too_long(&self, directory: &Directory, name: &[u8], kind: Option<Kind>) {
+        match problem::too_long(&directory.path, name) {
+            Some((cut, _)) if directory.scope.is_ignored(cut, kind == Some(Kind::Directory)) => {}
+            Some((_, problem)) => drop(self.found().problems.insert(problem.path.clone(), problem)),
+            // In a directory that is as deep as can be. Not even a part of the name can be told.
+            None => tracing::warn!(directory = %directory.path, "what it holds is too deep to be synchronised"),
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     engine::{Action, AlphaUpdate, Engine, plan::PlannedStream},
     link::{Backoff, FrameReader, SILENCE_MAX, unheard},
     replica::{Observation, Replica, Seen, contents::Contents},
+    store::DestinationLock,
     sys::DirHandle,
 };
 
@@ -68,6 +69,8 @@ pub(super) struct Controller {
     pub(super) next_flush: u64,
     /// Why alpha is not observed any more.
     pub(super) alpha_lost: Option<String>,
+    /// The right to the destination, let go with the session.
+    pub(super) lock: Option<DestinationLock>,
 }
 
 /// A flush that waits.
@@ -138,10 +141,11 @@ impl Controller {
         };
         self.fail_flushes(&FlushError::Stopped);
         // These end their threads, which may be at work: not on this one.
-        let (replica, memory, synced) = (self.replica, self.memory, self.engine.synced().clone());
+        let (replica, memory, synced, lock) = (self.replica, self.memory, self.engine.synced().clone(), self.lock);
         let end_threads = move || {
             drop(replica);
             memory.close(&synced);
+            drop(lock);
         };
         let _ = tokio::task::spawn_blocking(end_threads).await;
         self.reporter.tell(Event::Stopped { reason: end });
@@ -326,7 +330,7 @@ impl Controller {
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
-                Action::Report(report) => self.reporter.report(report),
+                Action::Report(report) => self.reporter.report(report, self.engine.synced()),
                 // Of a connection that is gone.
                 Action::Request(_) | Action::Send { .. } | Action::Stream { .. } => {}
             }
@@ -392,7 +396,7 @@ impl Controller {
                 }
                 Action::Stream { id, stream } => self.stream(id, stream, link),
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
-                Action::Report(report) => self.reporter.report(report),
+                Action::Report(report) => self.reporter.report(report, self.engine.synced()),
             }
         }
         self.settle_flushes();

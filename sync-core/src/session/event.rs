@@ -48,7 +48,7 @@ pub enum Event {
         /// Since the connection was made.
         took: Duration,
     },
-    /// A batch has been applied at beta.
+    /// A batch has been applied at beta. Before [`Event::Ready`] only what came straight from a save is told.
     Synced(Synced),
     /// A path can't be synchronised.
     Problem(PathProblem),
@@ -59,7 +59,7 @@ pub enum Event {
         /// Where.
         path: SyncPath,
     },
-    /// Both sides changed a path, differently. Both are left alone.
+    /// The two sides have different things at a path, and neither may give way. Both are left alone.
     Conflict(Conflict),
     /// A path is no longer in conflict.
     ConflictSolved {
@@ -84,6 +84,12 @@ pub enum Event {
     Warning {
         /// What, and what to do.
         message: String,
+    },
+    /// Events that nobody had read are gone, because too many were waiting; what is true now is in the status. Told
+    /// before the ones that are left.
+    EventsLost {
+        /// How many.
+        count: u64,
     },
     /// The session has ended. The last event.
     Stopped {
@@ -184,7 +190,7 @@ pub struct PathProblem {
     pub retried: bool,
 }
 
-/// Both sides changed a path, differently.
+/// The two sides have different things at a path, and neither may give way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// Where.
@@ -193,6 +199,9 @@ pub struct Conflict {
     pub alpha: Option<Entry>,
     /// What stands there at beta.
     pub beta: Option<Entry>,
+    /// What stood there on both sides when they last agreed: the side that has something else has changed since. `None`:
+    /// nothing, or it is not known that they ever agreed.
+    pub synced: Option<Entry>,
 }
 
 /// The state of a session at one moment.

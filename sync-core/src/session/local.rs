@@ -27,14 +27,29 @@ pub(super) struct LocalAgent {
     thread: std::thread::JoinHandle<()>,
 }
 
-/// Starts an agent for `beta`, which must not overlap with `alpha`.
-pub(super) async fn start(alpha: &Path, beta: &Path) -> Result<(Reached, Option<LocalAgent>), StartError> {
-    let system = |error: &dyn std::fmt::Display| StartError::System(error.to_string());
-    let root = std::path::absolute(beta).map_err(|error| system(&error))?;
+/// A directory of this machine that can be beta.
+#[derive(Debug)]
+pub(super) struct LocalRoot {
+    /// Absolute, as it was given.
+    root: PathBuf,
+    /// With what exists of it resolved.
+    pub(super) real: PathBuf,
+}
+
+/// Finds `beta`, which must not overlap with `alpha`.
+pub(super) fn root(alpha: &Path, beta: &Path) -> Result<LocalRoot, StartError> {
+    let root = std::path::absolute(beta).map_err(|error| StartError::System(error.to_string()))?;
     let real = real_path(&root);
     if real.starts_with(alpha) || alpha.starts_with(&real) {
         return Err(StartError::Overlap { alpha: alpha.to_owned(), beta: real });
     }
+    Ok(LocalRoot { root, real })
+}
+
+/// Starts an agent.
+pub(super) async fn start(beta: LocalRoot) -> Result<(Reached, Option<LocalAgent>), StartError> {
+    let system = |error: &dyn std::fmt::Display| StartError::System(error.to_string());
+    let root = beta.root;
     let secret = Secret::generate().map_err(|error| system(&error))?;
     let credentials = |role| Credentials::from_secret(&secret, role).map_err(|error| system(&error));
     let options = AgentOptions {

@@ -16,11 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use sync_proto::message::ReplicaId;
-use tokio::sync::mpsc;
 
-use super::{event::Event, report::Reporter};
+use super::{event::Event, queue::Sender, report::Reporter};
 use crate::{
     store::{Change, Loaded, Store, StoreError},
     tree::Tree,
@@ -46,14 +45,14 @@ pub(super) struct Memory {
 /// Says once that nothing is kept.
 #[derive(Debug, Clone)]
 struct Complaints {
-    events: mpsc::UnboundedSender<Event>,
+    events: Sender,
     said: Arc<AtomicBool>,
 }
 
 /// The thread that has a store. Dropped, it ends, with all written that it was given.
 #[derive(Debug)]
 struct Writer {
-    records: Option<Sender<Record>>,
+    records: Option<crossbeam_channel::Sender<Record>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -67,7 +66,7 @@ enum Record {
 }
 
 impl Memory {
-    pub(super) fn new(state_dir: Option<PathBuf>, root: &Path, events: mpsc::UnboundedSender<Event>) -> Self {
+    pub(super) fn new(state_dir: Option<PathBuf>, root: &Path, events: Sender) -> Self {
         let complaints = Complaints { events, said: Arc::default() };
         Self { state_dir, root: root.to_owned(), known: None, met: false, writer: None, complaints }
     }
@@ -175,8 +174,7 @@ impl Complaints {
             let message = format!(
                 "{error}; what is in sync is not remembered for the next start. Another place can be given by --state-dir"
             );
-            // Nobody may be listening any more.
-            let _ = self.events.send(Event::Warning { message });
+            self.events.put(Event::Warning { message });
         }
     }
 }
@@ -242,7 +240,10 @@ mod tests {
     use sync_proto::{ContentId, SyncPath};
 
     use super::*;
-    use crate::tree::Node;
+    use crate::{
+        session::queue::{Events, queue},
+        tree::Node,
+    };
 
     fn tree(names: &[&str]) -> Tree {
         let mut tree = Tree::new();
@@ -253,15 +254,15 @@ mod tests {
         tree
     }
 
-    fn memory(dir: Option<&Path>) -> (Memory, mpsc::UnboundedReceiver<Event>) {
-        let (events, receiver) = mpsc::unbounded_channel();
-        (Memory::new(dir.map(Path::to_owned), Path::new("/root"), events), receiver)
+    fn memory(dir: Option<&Path>) -> (Memory, Events) {
+        let (sender, events) = queue();
+        (Memory::new(dir.map(Path::to_owned), Path::new("/root"), sender), events)
     }
 
     fn reporter() -> Reporter {
         let shared =
             super::super::Shared { destination: String::new(), started: Instant::now(), status: Default::default() };
-        Reporter::new(mpsc::unbounded_channel().0, Arc::new(shared))
+        Reporter::new(queue().0, Arc::new(shared))
     }
 
     fn record(memory: &mut Memory, before: &Tree, name: &str) -> Tree {
@@ -322,8 +323,8 @@ mod tests {
         assert_eq!(third.recall(ONE, &reporter()), a);
     }
 
-    #[test]
-    fn a_directory_that_is_in_use_is_said_once() {
+    #[tokio::test]
+    async fn a_directory_that_is_in_use_is_said_once() {
         let dir = tempfile::tempdir().unwrap();
         let (mut first, _events) = memory(Some(dir.path()));
         first.recall(ONE, &reporter());
@@ -331,7 +332,8 @@ mod tests {
         second.recall(ONE, &reporter());
         let now = record(&mut second, &Tree::new(), "a");
         assert_eq!(second.recall(ONE, &reporter()), now);
-        assert!(matches!(events.try_recv(), Ok(Event::Warning { .. })));
-        assert!(events.try_recv().is_err());
+        drop(second);
+        assert!(matches!(events.next().await, Some(Event::Warning { .. })));
+        assert_eq!(events.next().await, None);
     }
 }

@@ -10,11 +10,11 @@ use sync_proto::{
     Entry, SyncPath,
     message::{BatchId, Outcomes, Problems},
 };
-use tokio::sync::mpsc;
 
 use super::{
     FlushError, Shared,
     event::{Action, Conflict, Event, Latency, PathProblem, Progress, Side, Synced, SyncedPath},
+    queue::Sender,
     streams::FileProgress,
 };
 use crate::{
@@ -65,7 +65,7 @@ struct Under {
 /// Tells events, and keeps the status.
 #[derive(Debug)]
 pub(super) struct Reporter {
-    events: mpsc::UnboundedSender<Event>,
+    events: Sender,
     shared: Arc<Shared>,
     under: HashMap<BatchId, Under>,
     saving: Option<Stages>,
@@ -87,7 +87,7 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new(events: mpsc::UnboundedSender<Event>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(events: Sender, shared: Arc<Shared>) -> Self {
         Self {
             events,
             shared,
@@ -108,8 +108,7 @@ impl Reporter {
     }
 
     pub(super) fn tell(&self, event: Event) {
-        // Nobody may be listening any more; the session goes on for its status and its flushes.
-        let _ = self.events.send(event);
+        self.events.put(event);
     }
 
     pub(super) fn scanned(&self) -> bool {
@@ -270,7 +269,8 @@ impl Reporter {
         }
     }
 
-    pub(super) fn report(&mut self, report: Report) {
+    /// `synced` is that of the engine, at this moment.
+    pub(super) fn report(&mut self, report: Report, synced: &Tree) {
         match report {
             Report::Applied { id, operations } => self.applied(id, operations),
             Report::Failed { problem, retried } => {
@@ -282,7 +282,10 @@ impl Reporter {
                 );
             }
             Report::Solved(path) => self.solved(Side::Beta, Found::Failed, path),
-            Report::Conflict { path, alpha, beta } => self.tell(Event::Conflict(Conflict { path, alpha, beta })),
+            Report::Conflict { path, alpha, beta } => {
+                let synced = synced.get(&path).map(Node::entry);
+                self.tell(Event::Conflict(Conflict { path, alpha, beta, synced }));
+            }
             Report::ConflictSolved(path) => self.tell(Event::ConflictSolved { path }),
             Report::Displaced { path, kept } => self.tell(Event::Displaced { path, kept }),
             Report::InSync => self.in_sync(),
@@ -304,11 +307,12 @@ impl Reporter {
         let Some(under) = self.under.remove(&id) else { return };
         let content_bytes = operations.iter().map(Planned::content_bytes).sum();
         self.progress.bytes_done += content_bytes;
-        if operations.is_empty() || !self.is_ready {
+        let latency = under.latency();
+        // The bulk of the first sync is progress; a save in the midst of it is told.
+        if operations.is_empty() || !(self.is_ready || latency.is_some()) {
             return;
         }
         let paths = operations.into_iter().map(synced_path).collect();
-        let latency = under.latency();
         let wire_bytes = under.wire_bytes();
         self.tell(Event::Synced(Synced { paths, content_bytes, wire_bytes, latency }));
     }
@@ -343,7 +347,7 @@ impl Reporter {
         }
         let connected = self.connected_since.is_some();
         let (in_sync, halted) = (engine.is_in_sync(), engine.halted().map(str::to_owned));
-        let conflicts = || engine.conflicts().map(conflict).collect();
+        let conflicts = || engine.conflicts().map(|conflict| with_synced(conflict, engine.synced())).collect();
         let problems = || self.problems.values().cloned().collect();
         self.shared.update(|status| {
             status.tree = self.tree.clone();
@@ -391,8 +395,9 @@ impl Under {
     }
 }
 
-fn conflict((path, alpha, beta): (&SyncPath, &Option<Entry>, &Option<Entry>)) -> Conflict {
-    Conflict { path: path.clone(), alpha: alpha.clone(), beta: beta.clone() }
+fn with_synced((path, alpha, beta): (&SyncPath, &Option<Entry>, &Option<Entry>), synced: &Tree) -> Conflict {
+    let synced = synced.get(path).map(Node::entry);
+    Conflict { path: path.clone(), alpha: alpha.clone(), beta: beta.clone(), synced }
 }
 
 fn synced_path(operation: Planned) -> SyncedPath {

@@ -13,7 +13,9 @@ use proptest::prelude::*;
 use sync_proto::{ContentId, SyncPath, Target, message::ReplicaId};
 use tempfile::TempDir;
 
-use super::{Change, JOURNAL, Loaded, LockError, RootLock, SNAPSHOT, Store, StoreError, default_state_dir};
+use super::{
+    Change, DestinationLock, JOURNAL, Loaded, LockError, Pair, SNAPSHOT, Store, StoreError, default_state_dir,
+};
 use crate::tree::{Dir, Node, Stamp, Tree};
 
 fn path(text: &str) -> SyncPath {
@@ -421,45 +423,43 @@ proptest! {
     }
 }
 
-#[test]
-fn a_root_is_taken_once() {
-    let state = tempfile::tempdir().unwrap();
-    let roots = tempfile::tempdir().unwrap();
-    let root = roots.path().join("root");
-    fs::create_dir_all(root.join("sub/dir")).unwrap();
-    fs::create_dir_all(roots.path().join("root2")).unwrap();
-    std::os::unix::fs::symlink("root", roots.path().join("link")).unwrap();
-    let held = RootLock::acquire(state.path(), &root).unwrap();
-    assert_eq!(held.root(), fs::canonicalize(&root).unwrap());
-
-    for other in ["root", "link", "root/sub/dir", "."] {
-        let error = RootLock::acquire(state.path(), &roots.path().join(other)).unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
-        let LockError::Held { holder, .. } = error else { panic!("{text}") };
-        assert_eq!(holder, held.root());
-    }
-    let beside = RootLock::acquire(state.path(), &roots.path().join("root2")).unwrap();
-    drop(held);
-    drop(RootLock::acquire(state.path(), &root.join("sub")).unwrap());
-    drop(RootLock::acquire(state.path(), &root).unwrap());
-    drop(beside);
-    // What a killed process leaves is in nobody's way.
-    fs::write(state.path().join("locks/0000.lock"), format!("1\n{}", roots.path().display())).unwrap();
-    drop(RootLock::acquire(state.path(), roots.path()).unwrap());
-    let left: Vec<_> =
-        fs::read_dir(state.path().join("locks")).unwrap().map(|item| item.unwrap().file_name()).collect();
-    assert_eq!(left, ["guard"]);
-    assert!(matches!(RootLock::acquire(state.path(), &roots.path().join("none")), Err(LockError::Io { .. })));
+fn pair(host: &str, beta: &str) -> Pair {
+    Pair { alpha: "/alpha".into(), host: host.to_owned(), beta: beta.into() }
 }
 
 #[test]
-fn of_many_at_once_one_gets_the_root() {
+fn a_destination_is_taken_once() {
     let state = tempfile::tempdir().unwrap();
-    let root = tempfile::tempdir().unwrap();
+    let take = |host, beta| DestinationLock::acquire(state.path(), &pair(host, beta));
+    let held = take("", "/a/root").unwrap();
+    for other in ["/a/root", "/a/root/sub/dir", "/a", "/"] {
+        let error = take("", other).unwrap_err();
+        let LockError::Held { holder, pid } = error else { panic!("{other}: {error}") };
+        assert_eq!((holder, pid), (pair("", "/a/root"), std::process::id()), "{other}");
+    }
+    // Another directory, a name that only begins alike, the same path on another machine, another machine that would
+    // make the same text.
+    let beside = [("", "/a/root2"), ("", "/a/other"), ("pod:1", "/a/root"), ("pod:2", "/a/root"), ("/a", "/root")]
+        .map(|(host, beta)| take(host, beta).unwrap());
+    assert!(matches!(take("pod:1", "/a/root"), Err(LockError::Held { .. })));
+    drop(held);
+    drop(take("", "/a/root/sub").unwrap());
+    drop(take("", "/a/root").unwrap());
+    drop(beside);
+    // What a killed process leaves is in nobody's way.
+    fs::write(state.path().join("locks/0000.lock"), b"1\0/alpha\0\0/a/root\0").unwrap();
+    drop(take("", "/a/root").unwrap());
+    let left: Vec<_> =
+        fs::read_dir(state.path().join("locks")).unwrap().map(|item| item.unwrap().file_name()).collect();
+    assert_eq!(left, ["guard"]);
+}
+
+#[test]
+fn of_many_at_once_one_gets_the_destination() {
+    let state = tempfile::tempdir().unwrap();
     let got = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| RootLock::acquire(state.path(), root.path()).ok())).collect();
+        let take = || DestinationLock::acquire(state.path(), &pair("", "/beta")).ok();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(take)).collect();
         // All are held until all have tried.
         let locks: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         locks.iter().flatten().count()

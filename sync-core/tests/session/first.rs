@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
+    time::Duration,
 };
 
 use sync_core::{
@@ -217,6 +218,37 @@ async fn saves_are_told_with_what_was_done_and_how_long_it_took() {
     running.stop().await;
 }
 
+/// The bulk of the first sync is told as progress. What someone saves in the midst of it is told at once, as ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_save_during_the_first_sync_is_told() {
+    let lab = Lab::new();
+    lab.write("saved", "0");
+    for number in 0..16 {
+        lab.write(&format!("bulk/large {number}"), noise(12 << 20, number));
+    }
+    let running = lab.start().await;
+    running.event("Connected", |event| matches!(event, Event::Connected { .. })).await;
+    let is_ready = |event: &Event| matches!(event, Event::Ready { .. });
+    let mut saves = 0;
+    while !running.events().iter().any(is_ready) {
+        saves += 1;
+        lab.write("saved", format!("{saves}"));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let events = running.events();
+    let before = events.iter().take_while(|event| !is_ready(event));
+    let told: Vec<_> =
+        before.filter_map(|event| if let Event::Synced(synced) = event { Some(synced) } else { None }).collect();
+    assert!(!told.is_empty(), "none of {saves} saves was told before {:#?}", events.last());
+    for synced in told {
+        assert!(synced.paths.iter().all(|synced| synced.path.as_bytes() == b"saved"), "{synced:?}");
+        assert!(synced.latency.is_some(), "{synced:?}");
+    }
+    running.flush().await;
+    lab.assert_same();
+    running.stop().await;
+}
+
 /// Not a benchmark: says that a save is not held up by a timer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_save_is_there_without_a_quiet_time() {
@@ -234,7 +266,7 @@ async fn a_save_is_there_without_a_quiet_time() {
     }
     took.sort();
     // The least quiet time is 25 ms.
-    assert!(took[took.len() / 4] < std::time::Duration::from_millis(25), "{took:?}");
+    assert!(took[took.len() / 4] < Duration::from_millis(25), "{took:?}");
     running.stop().await;
 }
 
@@ -289,17 +321,18 @@ async fn the_safe_mode_leaves_beta_s_own_alone() {
     let running = lab.start().await;
     let conflict = running.event("Conflict", |event| matches!(event, Event::Conflict(_))).await;
     let Event::Conflict(conflict) = conflict else { unreachable!() };
-    assert_eq!(conflict.path.to_string(), "both");
+    assert_eq!((conflict.path.to_string().as_str(), conflict.synced), ("both", None));
     eventually("d/x", || lab.beta("d/x").exists()).await;
     assert_eq!(fs::read_to_string(lab.beta("both")).unwrap(), "beta's");
     assert!(lab.beta("own").exists());
 
     // What another hand changes at beta after it was synced is not overwritten either.
     lab.write_beta("d/x", "changed at beta");
-    eventually("beta's change is known", || {
-        running.session.status().conflicts.iter().any(|conflict| conflict.path.to_string() == "d/x")
-    })
-    .await;
+    let known = || running.session.status().conflicts.into_iter().find(|conflict| conflict.path.to_string() == "d/x");
+    eventually("beta's change is known", || known().is_some()).await;
+    let conflict = known().unwrap();
+    assert_eq!(conflict.synced, conflict.alpha, "beta alone has changed");
+    assert_ne!(conflict.synced, conflict.beta);
     lab.write("d/x", "changed at alpha");
     let incomplete = running.session.flush().await.unwrap_err();
     assert!(incomplete.to_string().contains("2 conflicts"), "{incomplete}");

@@ -58,7 +58,7 @@ fn names_can_not_reach_the_terminal() {
     let event = synced(vec![(b"\x1b[2J\n\xff", Action::Moved { from: path(b"\x07") })], None);
     check(&event, Tone::Good, "moved \\u{7} -> \\u{1b}[2J\\n\\xff  231 B");
     let link = Entry::Symlink(Target::new(b"\x1b]0;x").unwrap());
-    let conflict = Event::Conflict(Conflict { path: path(b"\x1b"), alpha: None, beta: Some(link) });
+    let conflict = Event::Conflict(Conflict { path: path(b"\x1b"), alpha: None, beta: Some(link), synced: None });
     assert!(!line(&conflict).unwrap().painted(false).contains('\x1b'));
 }
 
@@ -138,16 +138,33 @@ fn every_problem_says_what_where_and_what_to_do() {
 #[test]
 fn conflicts_say_what_stands_where() {
     let file = |len, executable| Some(Entry::File { content: ContentId([0; 32]), len, executable });
-    let conflict =
-        |alpha, beta| line(&Event::Conflict(Conflict { path: path(b"a"), alpha, beta })).unwrap().painted(false);
+    let conflict = |alpha, beta, synced| {
+        line(&Event::Conflict(Conflict { path: path(b"a"), alpha, beta, synced })).unwrap().painted(false)
+    };
     assert_eq!(
-        conflict(file(1200, false), Some(Entry::Directory)),
+        conflict(file(1200, false), Some(Entry::Directory), file(3, false)),
         "conflict: a: a file of 1.2 kB at the source, a directory at the destination; both changed since they were in \
-         sync, both are left alone; to take the source's, delete or move the one at the destination"
+         sync; both are left alone; to take the source's, delete or move the one at the destination"
     );
-    assert!(conflict(None, file(2, true)).contains("nothing at the source, an executable of 2 B at the destination"));
-    assert!(conflict(file(1, false), None).contains("nothing at the destination"));
+    let shown = conflict(None, file(2, true), None);
+    assert!(shown.contains("nothing at the source, an executable of 2 B at the destination"), "{shown}");
+    assert!(conflict(file(1, false), None, None).contains("nothing at the destination"));
     check(&Event::ConflictSolved { path: path(b"a") }, Tone::Good, "solved: a is no longer in conflict");
+}
+
+/// Only who did change something is said to have.
+#[test]
+fn conflicts_say_who_changed() {
+    let file = |len| Some(Entry::File { content: ContentId([0; 32]), len, executable: false });
+    let check = |alpha, beta, synced, expected: &str| {
+        let conflict = Event::Conflict(Conflict { path: path(b"a"), alpha, beta, synced });
+        let shown = line(&conflict).unwrap().painted(false);
+        assert!(shown.contains(&format!("; {expected}")), "{expected:?} is not in {shown:?}");
+    };
+    check(file(1), file(2), None, "as far as is known they never were in sync; both");
+    check(file(1), file(2), file(1), "it was changed at the destination since they were in sync; both");
+    check(None, file(2), file(1), "both changed since they were in sync; both");
+    check(file(1), Some(Entry::Directory), Some(Entry::Directory), "it was changed at the source since");
 }
 
 #[test]
@@ -156,6 +173,8 @@ fn the_rest_is_told_with_its_weight() {
     let text = line(&displaced).unwrap().painted(false);
     assert!(text.contains("kept") && text.contains(".synctl/displaced/1-a beneath the destination"), "{text}");
     check(&Event::Halted { reason: "the root is gone".into() }, Tone::Bad, "halted: the root is gone");
+    let lost = "warning: 2 events not shown: more came than was read; the work itself went on";
+    check(&Event::EventsLost { count: 2 }, Tone::Attention, lost);
     check(&Event::Resumed, Tone::Good, "resumed");
     check(&Event::Warning { message: "w".into() }, Tone::Attention, "warning: w");
     check(&Event::Stopped { reason: None }, Tone::Plain, "stopped");

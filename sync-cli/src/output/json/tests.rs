@@ -126,22 +126,29 @@ fn problems() {
 fn conflicts_and_what_a_race_displaced() {
     let file = Entry::File { content: ContentId([0xab; 32]), len: 9, executable: true };
     check(
-        &Event::Conflict(Conflict { path: path(b"a"), alpha: Some(file), beta: None }),
+        &Event::Conflict(Conflict { path: path(b"a"), alpha: Some(file), beta: None, synced: None }),
         "conflict",
         json!({
             "path": "a",
             "alpha": {"kind": "file", "content": "ab".repeat(32), "len": 9, "executable": true},
             "beta": null,
+            "synced": null,
         }),
     );
     let link = Entry::Symlink(Target::new(b"t\xff").unwrap());
     check(
-        &Event::Conflict(Conflict { path: path(b"a"), alpha: Some(Entry::Directory), beta: Some(link) }),
+        &Event::Conflict(Conflict {
+            path: path(b"a"),
+            alpha: Some(Entry::Directory),
+            beta: Some(link),
+            synced: Some(Entry::Directory),
+        }),
         "conflict",
         json!({
             "path": "a",
             "alpha": {"kind": "directory"},
             "beta": {"kind": "symlink", "target": "t\u{fffd}", "target_bytes_hex": "74ff"},
+            "synced": {"kind": "directory"},
         }),
     );
     check(&Event::ConflictSolved { path: path(b"a") }, "conflict_solved", json!({"path": "a"}));
@@ -157,6 +164,7 @@ fn halts_warnings_and_the_end() {
     check(&Event::Halted { reason: "root gone".into() }, "halted", json!({"reason": "root gone"}));
     check(&Event::Resumed, "resumed", json!({}));
     check(&Event::Warning { message: "few watches".into() }, "warning", json!({"message": "few watches"}));
+    check(&Event::EventsLost { count: 3 }, "events_lost", json!({"count": 3}));
     check(&Event::Stopped { reason: None }, "stopped", json!({"reason": null}));
     check(&Event::Stopped { reason: Some("r".into()) }, "stopped", json!({"reason": "r"}));
 }
@@ -181,6 +189,7 @@ fn the_format_is_documented() {
         "halted",
         "resumed",
         "warning",
+        "events_lost",
         "stopped",
         "path_bytes_hex",
         "target_bytes_hex",
