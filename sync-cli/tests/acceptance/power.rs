@@ -74,6 +74,10 @@ fn beta_loses_power(durable: bool) {
             }
         }
         let port = agent.port;
+        if life % 2 == 0 {
+            // Names have reached the disk, and content has not.
+            std::thread::sleep(std::time::Duration::from_millis(1_500));
+        }
         assert!(cut_power(&lab.target), "the disk could not be shut down");
         agent.kill();
         drop(mount);

@@ -153,8 +153,9 @@ impl Point {
         }
     }
 
-    /// What beta had applied and the dead controller had not yet noted, and was edited since, is a listed conflict at worst
-    /// (to be tightened when a controller remembers what it has under way); a mode in which alpha wins settles it.
+    /// What beta had applied and the dead controller had not yet noted is, where it was edited since, a listed conflict at
+    /// worst, and where it was deleted since, it stays; a mode in which alpha wins settles both. (To be tightened when a
+    /// controller remembers what it has under way.)
     fn settle_after_controller(self, lab: &Lab, sides: &mut Sides) {
         drop(sides.watch.take());
         let port = sides.agent.as_ref().unwrap().port;
@@ -162,8 +163,11 @@ impl Point {
         let listed = listed_conflicts(&pushed);
         let listed: Vec<&str> = listed.iter().map(String::as_str).collect();
         assert_eq!(pushed.code, Some(i32::from(!listed.is_empty())), "{self:?}: {pushed:?}");
-        assert_eq!(differences(&lab.source, &lab.target, &listed), [""; 0], "{self:?}: {pushed:?}");
-        if !listed.is_empty() {
+        let mut others = differences(&lab.source, &lab.target, &listed);
+        let stay = others.len();
+        others.retain(|difference| !difference.ends_with("at the target only"));
+        assert_eq!(others, [""; 0], "{self:?}: {pushed:?}");
+        if !listed.is_empty() || stay > 0 {
             let mut settling = lab.command("push", port);
             settling.args(["--mode", "one-way-replica"]);
             let settled = run(settling, PATIENCE);
