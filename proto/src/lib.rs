@@ -22,6 +22,7 @@
 //! | [`codec`] | messages to frames and back |
 //! | [`limits`] | every bound, by name |
 //! | [`escape`] | peer text made safe to show |
+//! | [`reserved`] | which names are this program's own, in any spelling |
 
 pub mod codec;
 pub mod entry;
@@ -30,6 +31,7 @@ pub mod hello;
 pub mod limits;
 pub mod message;
 pub mod path;
+pub mod reserved;
 
 pub use entry::{ContentId, Entry, Target, TreeHash};
 pub use path::{Name, PathError, SyncPath};

@@ -15,6 +15,10 @@ pub const FILE_BYTES_MAX: u64 = 1 << 40;
 pub const CONTROL_FRAME_BYTES_MAX: usize = 4 << 20;
 /// Largest frame on a bundle stream, in bytes. One frame is one batch.
 pub const BUNDLE_FRAME_BYTES_MAX: usize = 8 << 20;
+/// Largest first frame of a content stream, in bytes.
+pub const STREAM_HEADER_BYTES_MAX: usize = 32 << 10;
+/// Largest frame on a file stream after its first, in bytes.
+pub const FILE_FRAME_BYTES_MAX: usize = 2 << 20;
 /// Most operations in one batch.
 pub const BATCH_OPERATIONS_MAX: usize = 4096;
 /// Most bytes of content that travel inside one operation, encoded or decoded.
@@ -27,6 +31,8 @@ pub const TREE_REQUEST_PATHS_MAX: usize = 4096;
 pub const LISTING_ENTRIES_MAX: usize = 16_384;
 /// Most entries one replica may announce in all.
 pub const TREE_ENTRIES_MAX: u64 = 20_000_000;
+/// Most bytes of paths and symlink targets one replica may announce in one connection: 1 GiB.
+pub const TREE_BYTES_MAX: u64 = 1 << 30;
 /// Most changes in one `Changes` message.
 pub const CHANGES_MAX: usize = 4096;
 /// Most problems in one message. The rest are counted, not named.
@@ -48,4 +54,4 @@ pub const SOFTWARE_BYTES_MAX: usize = 64;
 /// Most sessions (roots) on one connection.
 pub const SESSIONS_PER_CONNECTION_MAX: usize = 64;
 /// Most content streams that one session may have open at once.
-pub const CONTENT_STREAMS_MAX: usize = 8;
+pub const CONTENT_STREAMS_MAX: usize = 4;

@@ -10,6 +10,7 @@ mod acceptance {
     mod clocks;
     mod editors;
     mod endings;
+    mod hostile;
     mod kill_points;
     mod kills;
     mod kinds;

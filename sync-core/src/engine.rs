@@ -48,7 +48,10 @@ use sync_proto::{
     message::{Changes, Listing, Opened, Problem, ReplicaId},
 };
 
-pub use self::action::{Action, Recorded, Report};
+pub use self::{
+    action::{Action, Recorded, Report},
+    doubtful::{Intent, Past},
+};
 use self::{
     compare::{Comparison, apply_change},
     copies::Copies,
@@ -244,13 +247,15 @@ impl Engine {
         self.halt(reason);
     }
 
-    /// Beta is there. `synced` is what both agreed on before, empty where this replica is not known.
-    pub fn handle_opened(&mut self, opened: &Opened, synced: Tree) {
+    /// Beta is there. `past` is what is remembered of this very replica, empty where it is not known.
+    pub fn handle_opened(&mut self, opened: &Opened, past: impl Into<Past>) {
+        let Past { synced, sent } = past.into();
         self.disconnect();
         if self.replica.replace(opened.replica) != Some(opened.replica) {
             // What was sent went to another one.
             self.doubtful.clear();
         }
+        sent.into_iter().for_each(|intent| self.doubtful.remember(intent));
         self.known = Known::new(synced);
         self.known.ahead.complete = opened.complete;
         self.known.ahead.problems = by_path(opened.problems.named.iter());
@@ -326,9 +331,12 @@ impl Engine {
     fn disconnect(&mut self) {
         self.link = Link::Down;
         let doubtful = &mut self.doubtful;
-        self.flight.abandon().for_each(|operation| doubtful.note(operation));
+        self.flight.abandon().for_each(|operation| doubtful.note(&operation));
         // What was to be sent on the link that is gone must not go out on the next one.
-        self.actions.retain(|action| matches!(action, Action::Record(_) | Action::Report(_)));
+        let is_of_link = |action: &Action| {
+            matches!(action, Action::Request(_) | Action::Intend { .. } | Action::Send { .. } | Action::Stream { .. })
+        };
+        self.actions.retain(|action| !is_of_link(action));
         self.held.release_all();
         self.kept.clear();
         self.mismatches.clear();

@@ -12,6 +12,7 @@
 //! answers for any path and is the immutable result of a scan: live edits of an ignore file make new rules, old
 //! snapshots go on answering as before. Nothing here reads the disk: content of ignore files is an argument.
 
+mod budget;
 mod defaults;
 mod pattern;
 mod pattern_set;

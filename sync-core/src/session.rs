@@ -4,6 +4,7 @@
 //! starts it, with some threads of its own for what blocks on disks. Nothing is printed and nothing is global: any number of
 //! sessions live in one process. The other side is an [`Agent`], in another process or in this one.
 
+mod announced;
 mod claim;
 mod connect;
 mod content;

@@ -99,9 +99,21 @@ impl Lab {
 
     /// What starts an agent that serves the target: to be started with `Agent::start` when something was added to it.
     pub(super) fn agent_command(&self, port: u16) -> Command {
+        self.serve(port, &[&self.target])
+    }
+
+    /// An agent that serves these roots.
+    pub(super) fn agent_of(&self, roots: &[&Path]) -> Agent {
+        Agent::start(self.serve(0, roots))
+    }
+
+    fn serve(&self, port: u16, roots: &[&Path]) -> Command {
         let listen = format!("127.0.0.1:{port}");
-        let mut command = self.sync_agent(["serve", "--listen", &listen, "--root"]);
-        command.arg(&self.target).arg("--secret-file").arg(&self.secret);
+        let mut command = self.sync_agent(["serve", "--listen", &listen]);
+        command.arg("--secret-file").arg(&self.secret);
+        for root in roots {
+            command.arg("--root").arg(root);
+        }
         command
     }
 

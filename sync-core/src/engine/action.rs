@@ -5,7 +5,10 @@ use sync_proto::{
     message::{BatchId, Problem},
 };
 
-use super::plan::{Planned, PlannedStream};
+use super::{
+    doubtful::Intent,
+    plan::{Planned, PlannedStream},
+};
 use crate::tree::{Node, Stamp};
 
 /// A path of *synced* that has changed, and what stands there now, with alpha's stamp where alpha has the same.
@@ -16,6 +19,14 @@ pub type Recorded = (SyncPath, Option<(Node, Option<Stamp>)>);
 pub enum Action {
     /// Ask beta for these directories.
     Request(Vec<SyncPath>),
+    /// Keep in mind beyond the end of this process what is about to be sent: its `Send` or `Stream` comes next. Should
+    /// this process be killed before the answer has been recorded, the next one is told by [`super::Past`].
+    Intend {
+        /// The number under which it is sent.
+        id: BatchId,
+        /// What it comes to.
+        intents: Vec<Intent>,
+    },
     /// Send a batch.
     Send {
         /// Its number.
@@ -34,6 +45,11 @@ pub enum Action {
     },
     /// *synced* has changed: keep it.
     Record(Vec<Recorded>),
+    /// What was intended under this number is in doubt no more: it was answered, and what came of it is recorded, or it
+    /// was never sent.
+    Answered(BatchId),
+    /// Nothing that was ever intended is in doubt any more.
+    Settled,
     /// Tell the user.
     Report(Report),
 }

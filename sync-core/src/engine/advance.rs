@@ -10,11 +10,12 @@ use sync_proto::SyncPath;
 
 use super::{
     Action, Engine, Link, Mode, Report,
-    doubtful::Doubtful,
+    doubtful::{Doubtful, intents},
     flight::{Flight, Lane},
     held::Held,
     plan::{Plan, Planned, PlannedStream, plan},
     reconcile::{Guard, Limits, Reconciled, Sides, Step, reconcile, reconcile_at},
+    view::View,
 };
 use crate::tree::{Dir, Node};
 
@@ -103,9 +104,23 @@ impl Engine {
         self.copies.clear();
         let solved = self.held.sweep();
         self.actions.extend(solved.into_iter().map(|path| Action::Report(Report::Solved(path))));
+        if self.doubtful.is_open() && self.is_all_known() {
+            self.doubtful.settle();
+            self.actions.push_back(Action::Settled);
+        }
         if !self.in_sync {
             self.actions.push_back(Action::Report(Report::InSync));
         }
+    }
+
+    /// Whether nothing at all is left over: no conflict, no failure, nothing that could not be seen.
+    fn is_all_known(&self) -> bool {
+        let is_seen = |view: &View| view.complete && view.problems.is_empty();
+        self.alpha.as_ref().is_some_and(|(view, _)| is_seen(view))
+            && is_seen(&self.known.ahead)
+            && self.conflicts.is_empty()
+            && self.held.is_empty()
+            && self.kept.is_empty()
     }
 
     /// Plans what somebody just saved, ahead of all else.
@@ -200,6 +215,7 @@ impl Engine {
         }
         self.known.sent(operations, after.clone());
         let id = self.flight.begin(lane, operations.clone(), *content_bytes);
+        self.actions.push_back(Action::Intend { id, intents: operations.iter().flat_map(intents).collect() });
         self.actions.push_back(Action::Send { id, urgent: lane == Lane::Urgent, operations: plan.operations });
         true
     }
@@ -211,6 +227,8 @@ impl Engine {
             let ready = stream.path.parent().is_some_and(|parent| self.known.beta.dir(&parent).is_some());
             if ready && self.flight.streams_are_open() && !self.flight.touches(&stream.path) {
                 let id = self.flight.begin_stream(&stream);
+                let intent = (stream.path.clone(), Some(Node::from_entry(stream.entry.clone())));
+                self.actions.push_back(Action::Intend { id, intents: vec![intent] });
                 self.actions.push_back(Action::Stream { id, stream });
                 sent = true;
             }

@@ -14,6 +14,9 @@ use sync_proto::{
 use super::PeerFault;
 use crate::tree::{Dir, Node, Stamp, Tree};
 
+/// Most bytes of paths in one request: well below a frame.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+
 /// A tree that is being learnt.
 #[derive(Debug)]
 pub(super) struct Comparison {
@@ -34,12 +37,19 @@ impl Comparison {
         Self { tree: known.unwrap_or_default(), awaited: BTreeMap::new(), wanted, entries: 0 }
     }
 
-    /// Directories to ask for now.
+    /// Directories to ask for now: as many as fit a message, and no more than that beyond the last ones.
     pub(super) fn requests(&mut self) -> Option<Vec<SyncPath>> {
-        if self.wanted.is_empty() {
+        if self.wanted.is_empty() || self.awaited.len() >= TREE_REQUEST_PATHS_MAX {
             return None;
         }
-        let rest = self.wanted.split_off(self.wanted.len().min(TREE_REQUEST_PATHS_MAX));
+        let mut bytes = 0;
+        let fits = |path: &&SyncPath| {
+            bytes += path.as_bytes().len();
+            bytes <= REQUEST_BYTES_MAX
+        };
+        // The longest path alone fits.
+        let count = self.wanted.iter().take(TREE_REQUEST_PATHS_MAX).take_while(fits).count();
+        let rest = self.wanted.split_off(count);
         let request = std::mem::replace(&mut self.wanted, rest);
         self.awaited.extend(request.iter().map(|path| (path.clone(), Vec::new())));
         Some(request)

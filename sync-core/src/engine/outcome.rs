@@ -43,6 +43,7 @@ impl Engine {
         if !record.is_empty() {
             self.actions.push_back(Action::Record(record));
         }
+        self.actions.push_back(Action::Answered(outcomes.batch));
         let all_applied = applied.len() == count;
         self.actions.push_back(Action::Report(Report::Applied { id: outcomes.batch, operations: applied }));
         self.settle(all_applied);
@@ -64,12 +65,15 @@ impl Engine {
                 self.held.hold(operation.path(), None, Some(now));
             }
             if lane == Lane::Stream {
-                self.doubtful.note(operation.clone());
+                self.doubtful.note(&operation);
                 self.flight.withdraw(id, operation);
             }
         }
         if !kept.is_empty() {
             self.flight.resume(id, Sent { lane, operations: kept, content_bytes });
+        } else if lane != Lane::Stream {
+            // A part of a stream has gone out.
+            self.actions.push_back(Action::Answered(id));
         }
         self.settle(false);
     }

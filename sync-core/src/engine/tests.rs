@@ -2,6 +2,7 @@
 
 mod cost;
 mod failures;
+mod intents;
 mod lanes;
 mod planning;
 mod plans;
@@ -107,8 +108,10 @@ fn in_sync(mode: Mode, tree: &Tree) -> Engine {
     engine
 }
 
+/// What there is to do, but for what is to be kept in mind.
 fn drain(engine: &mut Engine) -> Vec<Action> {
-    std::iter::from_fn(|| engine.poll_action()).collect()
+    let is_kept = |action: &Action| matches!(action, Action::Intend { .. } | Action::Answered(_) | Action::Settled);
+    std::iter::from_fn(|| engine.poll_action()).filter(|action| !is_kept(action)).collect()
 }
 
 /// The one batch among the actions.

@@ -39,6 +39,11 @@ pub enum PatternError {
     /// The line is too long, or there are too many of them.
     #[error("too long, or one pattern too many")]
     TooLarge,
+    /// The patterns of the tree cost more than all of them may.
+    #[error(
+        "the ignore patterns of this tree are too many or too complex: this line and those after it are not obeyed"
+    )]
+    TooMuch,
     /// The matcher refused the glob.
     #[error("the pattern can't be compiled")]
     Refused,

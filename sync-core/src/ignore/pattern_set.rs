@@ -7,11 +7,14 @@ use sync_proto::limits::{IGNORE_PATTERN_BYTES_MAX, IGNORE_PATTERNS_MAX};
 
 use super::{
     IGNORE_FILE_BYTES_MAX,
+    budget::{Budget, Spent, cost},
     pattern::{self, PatternError},
 };
 
-/// Globs that are compiled together. Bounded, so that no file makes one automaton too large to build.
+/// Globs that are compiled together, and what they may cost. Bounded, so that no file makes one automaton too large to
+/// build: what building takes is far more than what is kept.
 const GLOBS_PER_SET_MAX: usize = 256;
+const COST_PER_SET_MAX: usize = 128 << 10;
 
 /// A line that takes part in matching.
 #[derive(Debug)]
@@ -32,12 +35,14 @@ pub(super) struct PatternSet {
     problems: Vec<(u32, PatternError)>,
     /// Recognises the same content when it is read again.
     source: Option<blake3::Hash>,
+    /// What it cost, given back when it is dropped.
+    spent: Spent,
 }
 
 impl PatternSet {
     /// Compiles the content of a file. What is beyond [`IGNORE_FILE_BYTES_MAX`] or can't be understood matches nothing
     /// and is listed in [`Self::problems`].
-    pub(super) fn from_file(bytes: &[u8]) -> Self {
+    pub(super) fn from_file(bytes: &[u8], budget: &Budget) -> Self {
         let source = Some(blake3::hash(bytes));
         let obeyed = match bytes.get(..IGNORE_FILE_BYTES_MAX) {
             // A pattern cut in two would be another pattern: the last, partial line goes.
@@ -47,7 +52,7 @@ impl PatternSet {
             _ => bytes,
         };
         let text = obeyed.strip_prefix(b"\xef\xbb\xbf").unwrap_or(obeyed);
-        let mut set = Self { source, ..Self::from_lines(text.split(|&byte| byte == b'\n')) };
+        let mut set = Self { source, ..Self::from_lines(text.split(|&byte| byte == b'\n'), budget) };
         if obeyed.len() < bytes.len() {
             let cut_at = obeyed.iter().filter(|&&byte| byte == b'\n').count() + 2;
             set.problems.push((u32::try_from(cut_at).unwrap_or(u32::MAX), PatternError::TooLarge));
@@ -55,10 +60,12 @@ impl PatternSet {
         set
     }
 
-    /// Compiles lines in gitignore syntax.
-    pub(super) fn from_lines<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    /// Compiles lines in gitignore syntax, as long as the budget lasts.
+    pub(super) fn from_lines<'a>(lines: impl IntoIterator<Item = &'a [u8]>, budget: &Budget) -> Self {
         let mut set = Self::default();
+        let mut spent = budget.begin();
         let mut pending = Vec::new();
+        let mut pending_cost = 0;
         let mut count = 0;
         for (number, line) in (1..=u32::MAX).zip(lines) {
             let text = pattern::trim(line);
@@ -66,6 +73,10 @@ impl PatternSet {
                 Ok(None) => continue,
                 Ok(Some(_)) if count >= IGNORE_PATTERNS_MAX || text.len() > IGNORE_PATTERN_BYTES_MAX => {
                     Err(PatternError::TooLarge)
+                }
+                Ok(Some(_)) if !spent.spend(text) => {
+                    set.problems.push((number, PatternError::TooMuch));
+                    break;
                 }
                 Ok(Some(parsed)) => Ok(parsed),
                 Err(error) => Err(error),
@@ -79,8 +90,10 @@ impl PatternSet {
                     count += 1;
                     let (negated, directory_only) = (parsed.negated, parsed.directory_only);
                     pending.push((glob, Line { number, text: text.into(), negated, directory_only }));
-                    if pending.len() == GLOBS_PER_SET_MAX {
+                    pending_cost += cost(text);
+                    if pending.len() == GLOBS_PER_SET_MAX || pending_cost >= COST_PER_SET_MAX {
                         set.compile(std::mem::take(&mut pending));
+                        pending_cost = 0;
                     }
                 }
                 // One line too many is reported once, not once a line.
@@ -92,6 +105,7 @@ impl PatternSet {
             }
         }
         set.compile(pending);
+        set.spent = spent;
         set
     }
 
@@ -135,10 +149,10 @@ impl PatternSet {
     }
 
     /// This set again where `bytes` are what it was compiled from, else a new one.
-    pub(super) fn reuse_or_compile(known: Option<&Arc<Self>>, bytes: &[u8]) -> Arc<Self> {
+    pub(super) fn reuse_or_compile(known: Option<&Arc<Self>>, bytes: &[u8], budget: &Budget) -> Arc<Self> {
         match known {
             Some(known) if known.source == Some(blake3::hash(bytes)) => known.clone(),
-            _ => Arc::new(Self::from_file(bytes)),
+            _ => Arc::new(Self::from_file(bytes, budget)),
         }
     }
 }

@@ -130,7 +130,7 @@ impl RulesBuilder {
     pub fn insert(&mut self, dir: &SyncPath, file: IgnoreFile, content: &[u8]) {
         if self.base.obeys(file) {
             let files = self.files.entry(dir.clone()).or_default();
-            let patterns = PatternSet::reuse_or_compile(files.get(file), content);
+            let patterns = PatternSet::reuse_or_compile(files.get(file), content, &self.base.budget);
             files.set(file, Some(patterns));
         }
     }

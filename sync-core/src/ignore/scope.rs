@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use globset::Candidate;
-use sync_proto::{Name, SyncPath, message::IgnoreSettings};
+use sync_proto::{
+    Name, SyncPath,
+    message::IgnoreSettings,
+    reserved::{HOME, is_reserved},
+};
 
 use super::{
     IgnoreError, IgnoreFile, IgnoreProblem, Reason, Source,
+    budget::Budget,
     defaults::{default_patterns, vcs_patterns},
     pattern,
     pattern_set::{Line, PatternSet},
 };
-
-/// The directory that is this program's own.
-const RESERVED: &[u8] = b".synctl";
 
 /// What is the same in every directory.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) struct Base {
     defaults: PatternSet,
     vcs: PatternSet,
     gitignore: bool,
+    /// For all patterns of the tree.
+    pub(super) budget: Budget,
 }
 
 /// The ignore files that stand in one directory.
@@ -51,7 +55,8 @@ pub struct Scope {
 
 impl Base {
     pub(super) fn new(settings: &IgnoreSettings) -> Result<Self, IgnoreError> {
-        let session = PatternSet::from_lines(settings.patterns.iter().map(|pattern| &pattern[..]));
+        let budget = Budget::new();
+        let session = PatternSet::from_lines(settings.patterns.iter().map(|pattern| &pattern[..]), &budget);
         if let Some(&(number, source)) = session.problems().first() {
             let index = usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
             let pattern = settings.patterns.get(index).map(|pattern| pattern::trim(pattern)).unwrap_or_default();
@@ -59,14 +64,11 @@ impl Base {
         }
         let list = |enabled: bool, patterns: &'static [(&'static str, &'static str)]| {
             let patterns = if enabled { patterns } else { &[] };
-            PatternSet::from_lines(patterns.iter().map(|(pattern, _)| pattern.as_bytes()))
+            PatternSet::from_lines(patterns.iter().map(|(pattern, _)| pattern.as_bytes()), &budget)
         };
-        Ok(Self {
-            session,
-            defaults: list(settings.defaults, default_patterns()),
-            vcs: list(!settings.vcs, vcs_patterns()),
-            gitignore: settings.gitignore,
-        })
+        let defaults = list(settings.defaults, default_patterns());
+        let vcs = list(!settings.vcs, vcs_patterns());
+        Ok(Self { session, defaults, vcs, gitignore: settings.gitignore, budget })
     }
 
     /// Whether files of this kind are obeyed.
@@ -120,7 +122,7 @@ impl Scope {
         let pattern = match line {
             Some(line) if line.negated => return None,
             Some(line) => line.text.clone(),
-            None => RESERVED.into(),
+            None => HOME.as_bytes().into(),
         };
         let source = match (source, line) {
             (Layer::Session, _) => Source::Session,
@@ -162,7 +164,8 @@ impl Scope {
         let mut new = Files::default();
         for &(file, bytes) in files {
             if self.base.obeys(file) {
-                let patterns = PatternSet::reuse_or_compile(known.and_then(|known| known.get(file)), bytes);
+                let known = known.and_then(|known| known.get(file));
+                let patterns = PatternSet::reuse_or_compile(known, bytes, &self.base.budget);
                 new.set(file, Some(patterns));
             }
         }
@@ -199,7 +202,7 @@ impl Scope {
 
     /// The strongest layer with an opinion on an entry of this directory, and the line that says it.
     fn decide(&self, name: Name<'_>, is_dir: bool) -> Option<(Layer<'_>, Option<&Line>)> {
-        if name.as_bytes().eq_ignore_ascii_case(RESERVED) {
+        if is_reserved(name) {
             return Some((Layer::Reserved, None));
         }
         let mut path = Vec::with_capacity(self.dir.as_bytes().len() + 1 + name.as_bytes().len());

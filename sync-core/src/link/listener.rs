@@ -2,10 +2,17 @@
 //!
 //! Handshakes are done in tasks of their own, so that a silent one holds up nobody. There are two lines against a crowd of
 //! strangers: once some handshakes are under way, an address has to prove that it can be answered before anything is
-//! kept for it; and when all places are taken, the oldest handshake gives way to the newest. A friend needs one round
-//! trip, so a stranger would have to fill all places in that time, from addresses it can be reached at, to keep one out.
+//! kept for it; and when all places are taken, a handshake of the network that has most of them gives way to the newest,
+//! its oldest. A friend needs one round trip, so strangers would have to fill all places in that time, from as many
+//! networks as there are places, to keep one out; or from the friend's own.
 
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use quinn::{Connection, Endpoint, Incoming, ServerConfig, TokioRuntime};
 use tokio::{
@@ -198,7 +205,7 @@ impl Drop for Listener {
 /// Does handshakes until the endpoint is closed.
 async fn admit(endpoint: Endpoint, outbox: Outbox) {
     let mut handshakes = JoinSet::new();
-    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
+    let mut under_way = UnderWay::default();
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -218,14 +225,54 @@ async fn admit(endpoint: Endpoint, outbox: Outbox) {
             let _ = incoming.retry();
             continue;
         }
-        oldest_first.retain(|handshake| !handshake.is_finished());
-        if oldest_first.len() >= HANDSHAKES_MAX
-            && let Some(oldest) = oldest_first.pop_front()
+        let source = Source::of(incoming.remote_address().ip());
+        under_way.make_room();
+        under_way.0.push_back((source, handshakes.spawn(outbox.clone().handshake(incoming))));
+    }
+}
+
+/// Where a handshake comes from, as far as one party can be told from another: an IPv4 address, an IPv6 network of 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Source([u8; 8]);
+
+impl Source {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                Self([0, 0, 0, 0, a, b, c, d])
+            }
+            IpAddr::V6(address) => Self(address.octets().first_chunk().copied().unwrap_or_default()),
+        }
+    }
+}
+
+/// Handshakes under way, oldest first.
+#[derive(Debug, Default)]
+struct UnderWay(VecDeque<(Source, AbortHandle)>);
+
+impl UnderWay {
+    /// Where all places are taken, ends the oldest handshake of the source that has most of them.
+    fn make_room(&mut self) {
+        self.0.retain(|(_, handshake)| !handshake.is_finished());
+        if self.0.len() < HANDSHAKES_MAX {
+            return;
+        }
+        let greediest = greediest(self.0.iter().map(|(source, _)| *source));
+        if let Some(at) = self.0.iter().position(|(source, _)| Some(*source) == greediest)
+            && let Some((_, oldest)) = self.0.remove(at)
         {
             oldest.abort();
         }
-        oldest_first.push_back(handshakes.spawn(outbox.clone().handshake(incoming)));
     }
+}
+
+/// The source that is there most often; of those that are as often the one that was first.
+fn greediest(sources: impl Iterator<Item = Source> + Clone) -> Option<Source> {
+    let mut counts: HashMap<Source, usize> = HashMap::new();
+    sources.clone().for_each(|source| *counts.entry(source).or_default() += 1);
+    let most = counts.values().copied().max()?;
+    sources.into_iter().find(|source| counts.get(source) == Some(&most))
 }
 
 impl Outbox {
@@ -256,5 +303,27 @@ impl Outbox {
             let (mpsc::error::TrySendError::Full(connection) | mpsc::error::TrySendError::Closed(connection)) = error;
             close(&connection, CloseCode::Busy, "the agent has too many connections waiting: try again later");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn who_has_most_gives_way() {
+        let source = |text: &str| Source::of(text.parse().unwrap());
+        let check = |sources: &[&str], expected: Option<&str>| {
+            assert_eq!(greediest(sources.iter().map(|text| source(text))), expected.map(source), "{sources:?}");
+        };
+        check(&[], None);
+        check(&["10.0.0.1", "10.0.0.2"], Some("10.0.0.1"));
+        check(&["10.0.0.1", "10.0.0.2", "10.0.0.2"], Some("10.0.0.2"));
+        // One network of IPv6 is one party, and an address is the same however it is written.
+        check(&["10.0.0.1", "2001:db8::1", "2001:db8::2"], Some("2001:db8::3"));
+        check(&["10.0.0.2", "10.0.0.1", "::ffff:10.0.0.1"], Some("10.0.0.1"));
+        assert_ne!(source("2001:db8:0:1::1"), source("2001:db8:0:2::1"));
     }
 }

@@ -37,6 +37,8 @@ async fn connected() -> (Listener, Dialed, Connection) {
     let (controller, agent) = pair();
     let listener = Listener::bind(LOOPBACK, &agent).unwrap();
     let (dialed, accepted) = connect(&listener, &controller).await;
+    // As one that has sessions.
+    super::allow(&accepted, 8, 64);
     (listener, dialed, accepted)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::CubicConfig};
+use quinn::{Connection, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::CubicConfig};
 use sync_proto::limits::{CONTENT_STREAMS_MAX, SESSIONS_PER_CONNECTION_MAX};
 
 use super::credentials::Role;
@@ -16,6 +16,10 @@ const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 /// What a connection may send ahead of its readers, in bytes. Connection windows know no priority: this is above what all
 /// bulk streams of a session can fill, so that a save is never kept waiting by them.
 const CONNECTION_WINDOW_BYTES: u32 = CONTENT_STREAMS_MAX as u32 * STREAM_WINDOW_BYTES + (32 << 20);
+/// What an agent may send ahead of its reader, in bytes: it says much only when a session begins.
+const AGENT_SEND_WINDOW_BYTES: u32 = 32 << 20;
+/// What a connection without a session may send ahead of its readers, in bytes: the opening of one.
+const GUEST_WINDOW_BYTES: u32 = 8 << 20;
 /// Largest UDP payload, in bytes: Ethernet less IPv6, UDP and a little for tunnels. Larger ones stalled when measured.
 /// Packets begin at 1200, as QUIC guarantees, and grow to this where the path is found to carry it.
 const MTU_BYTES_MAX: u16 = 1452;
@@ -26,6 +30,16 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// A connection from which nothing was heard for this long is over. Longer than a laptop's change of network takes.
 const IDLE_MILLIS_MAX: u32 = 60_000;
+
+/// Gives a controller that has `sessions` open, of as many as `roots` allow, credit for what they need and no more.
+pub(crate) fn allow(connection: &Connection, sessions: usize, roots: usize) {
+    let count = |count: usize| VarInt::from_u32(u32::try_from(count).unwrap_or(u32::MAX));
+    // One more than can be open: one that ends and one that begins.
+    connection.set_max_concurrent_bi_streams(count((roots + 1).min(SESSIONS_PER_CONNECTION_MAX)));
+    connection.set_max_concurrent_uni_streams(count(CONTENT_STREAMS_MAX * sessions.max(1)));
+    let window = if sessions == 0 { GUEST_WINDOW_BYTES } else { CONNECTION_WINDOW_BYTES };
+    connection.set_receive_window(VarInt::from_u32(window));
+}
 
 /// The settings of the side that is `role`.
 pub(super) fn transport_config(role: Role) -> Arc<TransportConfig> {
@@ -38,18 +52,19 @@ pub(super) fn with_initial_window(role: Role, bytes: u64) -> Arc<TransportConfig
     mtu.upper_bound(MTU_BYTES_MAX);
     let mut cubic = CubicConfig::default();
     cubic.initial_window(bytes);
-    // The controller opens all streams; what the agent may not do it is given no credit for.
-    let (bidirectional, unidirectional) = match role {
-        Role::Controller => (0, 0),
-        Role::Agent => (SESSIONS_PER_CONNECTION_MAX, SESSIONS_PER_CONNECTION_MAX * CONTENT_STREAMS_MAX),
+    // The controller opens all streams; what the agent may not do it is given no credit for. And the controller itself
+    // has little before it has a session, see `allow`.
+    let (bidirectional, unidirectional, send, receive) = match role {
+        Role::Controller => (0, 0, CONNECTION_WINDOW_BYTES, CONNECTION_WINDOW_BYTES),
+        Role::Agent => (2, CONTENT_STREAMS_MAX, AGENT_SEND_WINDOW_BYTES, GUEST_WINDOW_BYTES),
     };
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(bidirectional as u32))
         .max_concurrent_uni_streams(VarInt::from_u32(unidirectional as u32))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
-        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(receive))
+        .send_window(u64::from(send))
         .initial_rtt(INITIAL_RTT)
         .mtu_discovery_config(Some(mtu))
         .congestion_controller_factory(Arc::new(cubic))

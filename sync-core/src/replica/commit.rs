@@ -40,6 +40,7 @@ use std::{
 use sync_proto::{
     ContentId, Entry, Name, SyncPath,
     message::{Expected, Operation, Outcome, ProblemKind, ReplicaId},
+    reserved::is_reserved_path,
 };
 
 pub use self::{
@@ -362,10 +363,14 @@ impl IndexChange {
     }
 }
 
-/// Whether a peer may change what is at `path`: not the root itself, nor what is ours, also where the file system takes
-/// upper and lower case for the same.
+/// Why a peer may not change what is at `path`, nor have anything made of it, if so.
+pub fn refusal(path: &SyncPath) -> Option<Outcome> {
+    (!is_ours_to_write(path)).then(|| not_ours(path))
+}
+
+/// Whether a peer may change what is at `path`: not the root itself, nor what is ours, in any spelling.
 fn is_ours_to_write(path: &SyncPath) -> bool {
-    !path.is_root() && path.components().all(|name| !name.as_bytes().eq_ignore_ascii_case(HOME.as_bytes()))
+    !path.is_root() && !is_reserved_path(path)
 }
 
 fn not_ours(path: &SyncPath) -> Outcome {

@@ -26,7 +26,7 @@ use sync_proto::{Name, SyncPath, Target, limits::NAME_BYTES_MAX};
 use crate::sys::{DirHandle, Kind};
 
 /// The directory of ours at the top of a root. It takes no part in synchronisation, at any depth.
-pub const HOME: &str = ".synctl";
+pub const HOME: &str = sync_proto::reserved::HOME;
 
 /// Bytes of the original name that a staged name carries.
 const CARRIED_BYTES_MAX: usize = 180;

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     FlushError, Shared,
+    announced::Announced,
     connect::{Connected, Target, frame},
     content::{Prepared, Preparer, Way},
     event::Event,
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     engine::{Action, AlphaUpdate, Engine, plan::PlannedStream},
-    link::{Backoff, FrameReader, SILENCE_MAX, unheard},
+    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, unheard},
     replica::{Observation, Replica, Seen, contents::Contents},
     store::DestinationLock,
     sys::DirHandle,
@@ -41,6 +42,8 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// How long a flush waits for paths that change whenever they are about to be sent.
 const UNSETTLED_TIME_MAX: Duration = Duration::from_secs(3);
+/// Messages of the agent that wait to be handled, each of up to a frame.
+const MESSAGES_MAX: usize = 8;
 /// Most streams that were given up and may yet be answered.
 const GIVEN_UP_MAX: usize = 64;
 
@@ -103,6 +106,8 @@ struct Link {
     urgent_waiting: usize,
     file_ends: mpsc::UnboundedSender<FileEnd>,
     needs: HashMap<BatchId, crossbeam_channel::Sender<Need>>,
+    /// How much of beta's tree the agent has told on this connection.
+    announced: Announced,
     /// Streams that were given up: an answer may have been under way.
     given_up: BTreeSet<BatchId>,
 }
@@ -200,7 +205,7 @@ impl Controller {
     async fn connected(&mut self, connected: (Connected, FrameReader)) -> End {
         let (prepared, mut from_threads) = mpsc::unbounded_channel();
         let (file_ends, mut from_files) = mpsc::unbounded_channel();
-        let (messages, mut from_agent) = mpsc::channel(64);
+        let (messages, mut from_agent) = mpsc::channel(MESSAGES_MAX);
         let (connected, reader) = connected;
         let mut link = match self.link(connected, &prepared, file_ends) {
             Ok(link) => link,
@@ -213,8 +218,8 @@ impl Controller {
         tokio::pin!(silent);
 
         self.reporter.connected(connection.rtt());
-        let synced = self.memory.recall(link.connected.opened.replica, &self.reporter);
-        self.engine.handle_opened(&link.connected.opened, synced);
+        let past = self.memory.recall(link.connected.opened.replica, &self.reporter);
+        self.engine.handle_opened(&link.connected.opened, past);
         self.reporter.beta_problems(&link.connected.opened.problems);
         let end = loop {
             self.act(&mut link);
@@ -265,6 +270,7 @@ impl Controller {
             urgent_waiting: 0,
             file_ends,
             needs: HashMap::new(),
+            announced: Announced::default(),
             given_up: BTreeSet::new(),
         })
     }
@@ -280,7 +286,11 @@ impl Controller {
             let heard = async { while let Some(Ok(_)) = from_agent.recv().await {} };
             let _ = tokio::time::timeout(STOP_TIME_MAX, heard).await;
         }
-        dialed.connection.close(quinn::VarInt::from_u32(0), b"the session was stopped");
+        let reason = match end {
+            End::Stop => "the session was stopped",
+            End::Lost(reason) => reason,
+        };
+        close(&dialed.connection, CloseCode::Goodbye, reason);
         let _ = tokio::time::timeout(STOP_TIME_MAX, dialed.endpoint.wait_idle()).await;
     }
 
@@ -330,9 +340,11 @@ impl Controller {
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
+                Action::Answered(id) => self.memory.answered(id),
+                Action::Settled => self.memory.settled(),
                 Action::Report(report) => self.reporter.report(report, self.engine.synced()),
                 // Of a connection that is gone.
-                Action::Request(_) | Action::Send { .. } | Action::Stream { .. } => {}
+                Action::Request(_) | Action::Intend { .. } | Action::Send { .. } | Action::Stream { .. } => {}
             }
         }
         self.reporter.publish(&self.engine);
@@ -340,6 +352,7 @@ impl Controller {
 
     fn message(&mut self, message: ToController, link: &mut Link) -> Result<(), String> {
         let fault = |fault: crate::engine::PeerFault| fault.to_string();
+        link.announced.count(&message).map_err(fault)?;
         match message {
             ToController::Listing(listing) => self.engine.handle_listing(listing).map_err(fault),
             ToController::Changes(changes) => {
@@ -350,10 +363,12 @@ impl Controller {
             ToController::Outcomes(outcomes) => self.outcomes(outcomes, link),
             ToController::Need(need) => {
                 // One for a stream that has ended meanwhile says nothing.
-                if let Some(needs) = link.needs.get(&need.batch) {
-                    let _ = needs.send(need);
+                match link.needs.get(&need.batch).map(|needs| needs.try_send(need)) {
+                    Some(Err(crossbeam_channel::TrySendError::Full(_))) => {
+                        Err(fault(crate::engine::PeerFault::Unasked("needs")))
+                    }
+                    _ => Ok(()),
                 }
-                Ok(())
             }
             ToController::Pong(_) => Ok(()),
             ToController::Goodbye(sentence) => Err(format!("the agent said goodbye: {sentence}")),
@@ -395,7 +410,10 @@ impl Controller {
                     }
                 }
                 Action::Stream { id, stream } => self.stream(id, stream, link),
+                Action::Intend { id, intents } => self.memory.intend(id, intents),
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
+                Action::Answered(id) => self.memory.answered(id),
+                Action::Settled => self.memory.settled(),
                 Action::Report(report) => self.reporter.report(report, self.engine.synced()),
             }
         }

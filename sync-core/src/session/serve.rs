@@ -5,17 +5,24 @@
 //! time.
 
 mod effect;
+mod guests;
 mod inbound;
 mod received;
+mod refusals;
 mod root;
 mod session;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::task::JoinSet;
 
-use self::root::ServedRoot;
-use crate::link::{AcceptError, Credentials, Listener};
+use self::{guests::Guests, refusals::Refusals, root::ServedRoot};
+use crate::link::{Credentials, Listener};
 
 /// How long a clean end may take.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
@@ -98,22 +105,21 @@ impl Drop for Agent {
 async fn accept(listener: Arc<Listener>, roots: Arc<[Arc<ServedRoot>]>) {
     // Connections end with the agent.
     let mut connections = JoinSet::new();
+    let guests = Guests::new(roots.len());
+    let mut refusals = Refusals::default();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Some(Ok(connection)) => {
                     tracing::info!(peer = %connection.remote_address(), "connected");
-                    connections.spawn(inbound::serve(connection, Arc::clone(&roots)));
+                    connections.spawn(inbound::serve(connection, Arc::clone(&roots), Arc::clone(&guests)));
                 }
-                Some(Err(error)) => log_refusal(&error),
+                Some(Err(error)) => refusals.log(&error, Instant::now()),
                 None => break,
             },
             Some(_) = connections.join_next() => {}
         }
     }
+    refusals.log_rest();
     while connections.join_next().await.is_some() {}
-}
-
-fn log_refusal(error: &AcceptError) {
-    tracing::warn!("refused a connection: {error}");
 }

@@ -14,7 +14,7 @@ use std::{
 use quinn::{Connection, SendStream};
 use sync_proto::{
     codec::encode_frame,
-    limits::{BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX},
+    limits::{FILE_FRAME_BYTES_MAX, STREAM_HEADER_BYTES_MAX},
     message::{BatchId, FileFrame, FileHeader, Need, SessionId, StreamHeader},
 };
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::content::{Prepared, Preparer, Way};
 use crate::{
     engine::plan::{Planned, PlannedStream, expected_entry},
-    replica::transfer::{Compression, FileSender, Step},
+    replica::transfer::{Compression, FileSender, PAGES_IN_FLIGHT_MAX, Step},
     sys::DirHandle,
 };
 
@@ -50,7 +50,7 @@ pub(super) async fn bundle(
     let _ = send.set_priority(BUNDLE_PRIORITY);
     let frames = writer(send);
     let mut header = Vec::new();
-    if encode_frame(&StreamHeader::Bundle(session), &mut header, CONTROL_FRAME_BYTES_MAX).is_ok() {
+    if encode_frame(&StreamHeader::Bundle(session), &mut header, STREAM_HEADER_BYTES_MAX).is_ok() {
         let _ = frames.send(header);
     }
     Ok(frames)
@@ -147,7 +147,8 @@ pub(super) fn file(
     file: FileToSend,
     ends: mpsc::UnboundedSender<FileEnd>,
 ) -> crossbeam_channel::Sender<Need> {
-    let (needs, inbox) = crossbeam_channel::unbounded();
+    // No more pages are announced at a time, so there are no more answers.
+    let (needs, inbox) = crossbeam_channel::bounded(PAGES_IN_FLIGHT_MAX);
     tokio::spawn(async move {
         let id = file.id;
         let how = match connection.open_uni().await {
@@ -186,7 +187,7 @@ fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frame
         recipe: file.recipe,
     };
     let mut frame = Vec::new();
-    if encode_frame(&StreamHeader::File(file.session, header), &mut frame, CONTROL_FRAME_BYTES_MAX).is_err()
+    if encode_frame(&StreamHeader::File(file.session, header), &mut frame, STREAM_HEADER_BYTES_MAX).is_err()
         || frames.blocking_send(frame).is_err()
     {
         return false;
@@ -236,7 +237,7 @@ const READ_BYTES: usize = 256 << 10;
 
 fn send(frames: &mpsc::Sender<Vec<u8>>, frame: &FileFrame) -> bool {
     let mut bytes = Vec::new();
-    encode_frame(frame, &mut bytes, BUNDLE_FRAME_BYTES_MAX).is_ok() && frames.blocking_send(bytes).is_ok()
+    encode_frame(frame, &mut bytes, FILE_FRAME_BYTES_MAX).is_ok() && frames.blocking_send(bytes).is_ok()
 }
 
 /// Counts what is read.

@@ -23,7 +23,10 @@ use self::{
     random::Random,
 };
 use super::*;
-use crate::{engine::plan::Source, tree::walk};
+use crate::{
+    engine::{Intent, Past, plan::Source},
+    tree::walk,
+};
 
 /// What both sides ignore, and what alpha ignores at times.
 static RULES: LazyLock<[Rules; 2]> = LazyLock::new(|| [rules(&["*.o"]), rules(&["*.o", "/b", "c/a"])]);
@@ -71,14 +74,15 @@ struct World {
     back: VecDeque<ToController>,
     /// Operations of a connection before, that the agent has and has not done yet.
     stale: VecDeque<Vec<Planned>>,
+    /// What the controller keeps beyond its end: *synced*, and what was sent and not answered, in this life or one before.
     recorded: Tree,
+    intended: BTreeMap<BatchId, Vec<Intent>>,
+    intended_before: Vec<Intent>,
     last_id: Option<BatchId>,
     /// What is in flight, and the paths that it touches.
     unanswered: BTreeMap<BatchId, BTreeSet<SyncPath>>,
     /// Where beta may differ by somebody's hand, or because of what was not known.
     excused: BTreeSet<SyncPath>,
-    /// What was sent and not answered when the link was lost.
-    doubtful: BTreeSet<SyncPath>,
     /// Problems that the user has been told of.
     told: BTreeSet<SyncPath>,
     sent: usize,
@@ -108,10 +112,11 @@ impl World {
             back: VecDeque::new(),
             stale: VecDeque::new(),
             recorded: Tree::new(),
+            intended: BTreeMap::new(),
+            intended_before: Vec::new(),
             last_id: None,
             unanswered: BTreeMap::new(),
             excused: BTreeSet::new(),
-            doubtful: BTreeSet::new(),
             told: BTreeSet::new(),
             sent: 0,
             trace: DefaultHasher::new(),
@@ -325,13 +330,14 @@ impl World {
         self.back.clear();
         let opened = self.agent.open();
         self.say(|| format!("connected: {:?}", self.agent.index));
-        self.engine.handle_opened(&opened, self.recorded.clone());
+        let past = Past { synced: self.recorded.clone(), sent: self.intended_before.clone() };
+        self.engine.handle_opened(&opened, past);
     }
 
     /// The link is gone: what was on its way has arrived, up to somewhere.
     fn cut(&mut self) {
         self.say(|| "cut".to_owned());
-        self.doubtful.extend(std::mem::take(&mut self.unanswered).into_values().flatten());
+        self.unanswered.clear();
         for lane in &mut self.lanes {
             let arrived = self.random.below(lane.len() + 1);
             let operations = lane.drain(..).take(arrived).filter_map(|said| match said {
@@ -362,9 +368,8 @@ impl World {
         self.cut();
         if self.random.one_in(2) {
             self.say(|| "the controller starts again".to_owned());
-            // What was not answered may be there: nobody remembers that it was sent.
-            self.excused.append(&mut self.doubtful);
             self.pump();
+            self.intended_before.extend(std::mem::take(&mut self.intended).into_values().flatten());
             self.engine = Engine::new(self.kind.mode);
             self.told.clear();
             self.last_id = None;
@@ -375,6 +380,8 @@ impl World {
             self.stale.clear();
             self.agent.wipe();
             self.recorded = Tree::new();
+            self.intended.clear();
+            self.intended_before.clear();
         }
     }
 
@@ -400,7 +407,13 @@ impl World {
                     self.check_sent(id, std::slice::from_ref(&put));
                     self.streams.push((id, put));
                 }
+                Action::Intend { id, intents } => drop(self.intended.insert(id, intents)),
                 Action::Record(changes) => self.record(changes),
+                Action::Answered(id) => drop(self.intended.remove(&id)),
+                Action::Settled => {
+                    self.intended.clear();
+                    self.intended_before.clear();
+                }
                 Action::Report(report) => self.reported(report),
             }
         }

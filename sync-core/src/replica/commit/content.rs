@@ -13,6 +13,7 @@ use sync_proto::{
     ContentId, Entry, Name, SyncPath,
     limits::INLINE_CONTENT_BYTES_MAX,
     message::{Content, Expected, Outcome},
+    reserved::is_reserved_path,
 };
 
 use super::{
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// Longest base and longest result of a delta, both of which are in memory at once. What is longer is streamed.
-pub const DELTA_BYTES_MAX: u64 = 256 << 20;
+pub const DELTA_BYTES_MAX: u64 = 64 << 20;
 
 /// Content up to this length is copied through memory: cheaper than asking the file system to share blocks.
 const COPY_IN_MEMORY_BYTES_MAX: u64 = 256 << 10;
@@ -173,6 +174,9 @@ fn patch(
 }
 
 fn open_copy(here: Here<'_>, path: &SyncPath, from: &SyncPath, len: u64) -> Result<File, Outcome> {
+    if is_reserved_path(from) {
+        return Err(super::not_ours(from));
+    }
     let (parent, name) = from.split_last().ok_or(Outcome::BaseMissing)?;
     let dir = here.root.resolve(&parent).map_err(|error| copy_failed(path, &error))?;
     let (file, stat) = dir.open_file(name).map_err(|error| copy_failed(path, &error))?;

@@ -6,6 +6,7 @@ mod disks;
 mod races;
 mod single;
 mod stage;
+mod swaps;
 mod table;
 mod trees;
 

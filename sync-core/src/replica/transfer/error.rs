@@ -72,6 +72,14 @@ pub enum Violation {
         /// Its length.
         len: u32,
     },
+    /// A chunk within the file that is shorter than any that is cut: what is remembered of it is more than it is.
+    #[error("a chunk of {len} bytes within the file, where at least {min} are allowed")]
+    ShortChunk {
+        /// Its length.
+        len: u32,
+        /// The shortest that is cut of a file of this length.
+        min: usize,
+    },
     /// More content than the header declares.
     #[error("more than the declared {declared} bytes")]
     TooLong {

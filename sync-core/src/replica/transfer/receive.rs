@@ -18,7 +18,7 @@ use super::{
     output::Output,
     sources::{Place, ReadSeek, Sources},
 };
-use crate::chunk::{Sizes, sizes};
+use crate::chunk::{ONE_CHUNK_BYTES, Sizes, sizes};
 
 /// What a frame leads to.
 #[derive(Debug, PartialEq, Eq)]
@@ -310,6 +310,13 @@ impl Recipe {
         }
         if bytes > declared - self.announced {
             return Err(Violation::TooLong { declared });
+        }
+        // The last chunk of the file is as long as what is left.
+        let is_last = self.announced + bytes == declared;
+        let within = page.chunks.len() - usize::from(is_last);
+        let min = if declared < ONE_CHUNK_BYTES { 1 } else { self.sizes.min() };
+        if let Some(chunk) = page.chunks.iter().take(within).find(|chunk| (chunk.len as usize) < min) {
+            return Err(Violation::ShortChunk { len: chunk.len, min });
         }
         Ok(())
     }

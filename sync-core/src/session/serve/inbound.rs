@@ -10,46 +10,67 @@ use quinn::{Connection, RecvStream, SendStream};
 use sync_proto::{
     SyncPath,
     escape::Escaped,
-    limits::{BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, SESSIONS_PER_CONNECTION_MAX},
+    limits::{
+        BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FILE_FRAME_BYTES_MAX, SESSIONS_PER_CONNECTION_MAX,
+        STREAM_HEADER_BYTES_MAX,
+    },
     message::{Batch, FileFrame, FileHeader, Open, Sentence, SessionId, StreamHeader, ToAgent, ToController},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
+    guests::{Guest, Guests},
     root::ServedRoot,
     session::{self, Input},
 };
 use crate::{
-    link::{CloseCode, FrameReader, FrameWriter, close, hello_respond},
+    link::{self, CloseCode, FrameReader, FrameWriter, close, hello_respond},
     session::SOFTWARE,
 };
 
-/// Messages of the controller that wait for a session. Beyond, its streams are not read.
-const INPUTS_MAX: usize = 64;
+/// Messages of the controller that wait for a session, each of up to a frame. Beyond, its streams are not read.
+const INPUTS_MAX: usize = 8;
+
+/// A session, as streams find it.
+#[derive(Debug)]
+struct Reached {
+    inputs: mpsc::Sender<Input>,
+    /// Whether it has its bundle stream: a batch of it is read ahead, so there is one.
+    has_bundle: bool,
+}
 
 /// The sessions of a connection, by number.
 #[derive(Debug, Default)]
-struct Sessions(Mutex<HashMap<SessionId, mpsc::Sender<Input>>>);
+struct Sessions(Mutex<HashMap<SessionId, Reached>>);
 
 impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, mpsc::Sender<Input>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Reached>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Serves a connection until it is over.
-pub(super) async fn serve(connection: Connection, roots: Arc<[Arc<ServedRoot>]>) {
+pub(super) async fn serve(connection: Connection, roots: Arc<[Arc<ServedRoot>]>, guests: Arc<Guests>) {
     let sessions = Arc::new(Sessions::default());
+    let guest = guests.arrive(connection.clone());
+    let overdue = guest.overdue();
+    tokio::pin!(overdue);
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
+            reason = &mut overdue => {
+                tracing::warn!(peer = %connection.remote_address(), "ended a connection: {reason}");
+                close(&connection, CloseCode::Busy, &reason);
+                break;
+            }
             accepted = connection.accept_bi() => match accepted {
                 Ok((send, recv)) => {
-                    let serving = control(connection.clone(), send, recv, Arc::clone(&roots), Arc::clone(&sessions));
+                    let reached = (Arc::clone(&roots), Arc::clone(&sessions), Arc::clone(&guest));
+                    let serving = control(connection.clone(), send, recv, reached);
                     tasks.spawn(end_on_fault(connection.clone(), serving));
                 }
                 Err(error) => {
-                    tracing::info!(peer = %connection.remote_address(), "disconnected: {error}");
+                    tracing::info!(peer = %connection.remote_address(), "disconnected: {}", link::sentence(&error));
                     break;
                 }
             },
@@ -78,8 +99,7 @@ async fn control(
     connection: Connection,
     mut send: SendStream,
     mut recv: RecvStream,
-    roots: Arc<[Arc<ServedRoot>]>,
-    sessions: Arc<Sessions>,
+    (roots, sessions, guest): (Arc<[Arc<ServedRoot>]>, Arc<Sessions>, Arc<Guest>),
 ) -> Result<(), String> {
     // A failed hello has closed the connection itself.
     if let Err(error) = hello_respond(&connection, &mut send, &mut recv, SOFTWARE).await {
@@ -101,17 +121,24 @@ async fn control(
         if sessions.len() >= SESSIONS_PER_CONNECTION_MAX || sessions.contains_key(&id) {
             return Err("a session number used twice, or too many sessions on a connection".to_owned());
         }
-        sessions.insert(id, inputs.clone());
+        sessions.insert(id, Reached { inputs: inputs.clone(), has_bundle: false });
     }
-    let result = opened(&connection, open, &roots, reader, &mut writer, inputs, inbox).await;
+    let asked = Asked { open, guest: &guest, connection: &connection };
+    let result = opened(asked, &roots, reader, &mut writer, inputs, inbox).await;
     sessions.lock().remove(&id);
     let _ = writer.finish();
     result
 }
 
-async fn opened(
-    connection: &Connection,
+/// A session that is asked for.
+struct Asked<'a> {
     open: Open,
+    guest: &'a Arc<Guest>,
+    connection: &'a Connection,
+}
+
+async fn opened(
+    Asked { open, guest, connection }: Asked<'_>,
     roots: &[Arc<ServedRoot>],
     reader: FrameReader,
     writer: &mut FrameWriter,
@@ -129,6 +156,7 @@ async fn opened(
         Ok(lease) => lease,
         Err(error) => return refuse(writer, error.to_string()).await,
     };
+    let _admission = guest.admit();
     let opened = match root.replica(&open.ignore).await {
         Ok(opened) => opened,
         Err(reason) => return refuse(writer, reason).await,
@@ -173,29 +201,43 @@ async fn read_control(mut reader: FrameReader, inputs: mpsc::Sender<Input>) {
 }
 
 /// What the peer is to blame for is a fault; a connection that is gone is not.
-fn fault(error: &crate::link::FrameError) -> Result<(), String> {
+fn fault(error: &link::FrameError) -> Result<(), String> {
     if error.is_peers_fault() { Err(error.to_string()) } else { Ok(()) }
 }
 
 /// A content stream.
 async fn content(recv: RecvStream, sessions: Arc<Sessions>) -> Result<(), String> {
     let mut reader = FrameReader::new(recv);
-    let header = match reader.read::<StreamHeader>(CONTROL_FRAME_BYTES_MAX).await {
+    let header = match reader.read::<StreamHeader>(STREAM_HEADER_BYTES_MAX).await {
         Ok(Some(header)) => header,
         Ok(None) => return Ok(()),
         Err(error) => return fault(&error),
     };
-    let session = |id: SessionId| sessions.lock().get(&id).cloned();
     match header {
         // A session that has just ended may still have streams under way: nobody's fault.
-        StreamHeader::Bundle(id) => match session(id) {
+        StreamHeader::Bundle(id) => match take_bundle(&sessions, id)? {
             Some(inputs) => bundle(reader, inputs).await,
             None => Ok(()),
         },
-        StreamHeader::File(id, header) => match session(id) {
+        StreamHeader::File(id, header) => match inputs_of(&sessions, id) {
             Some(inputs) => file(reader, header, inputs).await,
             None => Ok(()),
         },
+    }
+}
+
+fn inputs_of(sessions: &Sessions, id: SessionId) -> Option<mpsc::Sender<Input>> {
+    sessions.lock().get(&id).map(|reached| reached.inputs.clone())
+}
+
+fn take_bundle(sessions: &Sessions, id: SessionId) -> Result<Option<mpsc::Sender<Input>>, String> {
+    match sessions.lock().get_mut(&id) {
+        Some(Reached { has_bundle: true, .. }) => Err("a second bundle stream in one session".to_owned()),
+        Some(reached) => {
+            reached.has_bundle = true;
+            Ok(Some(reached.inputs.clone()))
+        }
+        None => Ok(None),
     }
 }
 
@@ -228,7 +270,7 @@ async fn file(mut reader: FrameReader, header: FileHeader, inputs: mpsc::Sender<
     }
     loop {
         let read = tokio::select! {
-            read = reader.read::<FileFrame>(BUNDLE_FRAME_BYTES_MAX) => read,
+            read = reader.read::<FileFrame>(FILE_FRAME_BYTES_MAX) => read,
             // The session is over: what has arrived is left for the next.
             () = inputs.closed() => return Ok(()),
         };

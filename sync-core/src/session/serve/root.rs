@@ -241,7 +241,10 @@ impl ServedRoot {
             close_replica(opened).await;
         }
         self.check()?;
-        let rules = Rules::new(settings).map_err(|error| error.to_string())?;
+        // A peer's patterns may take long to compile: not on a thread that others wait for.
+        let asked = settings.clone();
+        let rules = tokio::task::spawn_blocking(move || Rules::new(&asked)).await.map_err(|error| error.to_string())?;
+        let rules = rules.map_err(|error| error.to_string())?;
         let mailbox = Arc::new(Mailbox::default());
         let sink = Arc::clone(&mailbox);
         let options = ReplicaOptions { rules, contents: None, hint, committer: Some(Arc::clone(&self.committer)) };

@@ -16,8 +16,8 @@ use sync_proto::{
     SyncPath,
     limits::{BATCHES_IN_FLIGHT_MAX, CONTENT_STREAMS_MAX},
     message::{
-        Batch, BatchId, Bounded, FileFrame, FileHeader, Need, Opened as OpenedMessage, Outcome, Outcomes, Problem,
-        Sentence, ToAgent, ToController,
+        Batch, BatchId, Bounded, Content, FileFrame, FileHeader, Need, Opened as OpenedMessage, Operation, Outcome,
+        Outcomes, Problem, Sentence, ToAgent, ToController,
     },
 };
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -32,7 +32,7 @@ use crate::{
     link::{FrameWriter, silent_after},
     replica::{
         Applied, Observation, Work,
-        commit::{Committer, Partial},
+        commit::{Committer, Partial, refusal},
         problem,
         transfer::Reply,
     },
@@ -42,6 +42,8 @@ use crate::{
 
 /// Bulk batches taken off the wire that the disk has not finished.
 const BULK_TAKEN_MAX: usize = 4;
+/// Bytes of urgent batches that the disk has not finished, from which on nothing more is taken off the control stream.
+const URGENT_BYTES_MAX: usize = 16 << 20;
 /// The number of the flush that answers [`ToAgent::Rescan`].
 const RESCANNED: u64 = u64::MAX - 1;
 
@@ -72,6 +74,14 @@ enum FileNews {
     Fault(String),
 }
 
+/// Scans of the whole root that were asked for. However often, one is made at a time, and one more after it.
+#[derive(Clone, Copy)]
+enum Rescan {
+    None,
+    UnderWay,
+    Again,
+}
+
 struct Session<'a> {
     root: &'a ServedRoot,
     opened: Opened,
@@ -82,6 +92,9 @@ struct Session<'a> {
     effects: HashMap<u64, Vec<Effect>>,
     /// The batches that the replica is at, by the number that it knows them by.
     tags: HashMap<u64, u64>,
+    /// Urgent batches that the replica is at, and about how many bytes each takes.
+    urgent: HashMap<u64, usize>,
+    rescan: Rescan,
     /// Bulk batches that the replica is at.
     taken: HashSet<u64>,
     /// Bulk batches that have arrived beyond that: one at most for each bundle stream.
@@ -111,6 +124,8 @@ pub(super) async fn run(
         told_problems: BTreeMap::new(),
         effects: HashMap::new(),
         tags: HashMap::new(),
+        urgent: HashMap::new(),
+        rescan: Rescan::None,
         taken: HashSet::new(),
         waiting: VecDeque::new(),
         paused: Vec::new(),
@@ -154,9 +169,11 @@ impl Session<'_> {
         let mailbox = Arc::clone(&self.opened.mailbox);
         let mut going_on = self.say_opened().await?;
         while going_on {
+            // Inputs come first, but whoever sends one after another must not keep everybody else waiting.
+            tokio::task::yield_now().await;
             going_on = tokio::select! {
                 biased;
-                input = inbox.recv() => match input {
+                input = inbox.recv(), if self.has_room() => match input {
                     Some(input) => self.input(input).await?,
                     None => false,
                 },
@@ -167,6 +184,10 @@ impl Session<'_> {
             };
         }
         Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.urgent.values().sum::<usize>() < URGENT_BYTES_MAX
     }
 
     async fn say(&mut self, message: &ToController) -> Result<bool, String> {
@@ -213,6 +234,8 @@ impl Session<'_> {
                             return Ok(false);
                         }
                     }
+                    // Others are served by the same thread.
+                    tokio::task::yield_now().await;
                 }
                 Ok(true)
             }
@@ -221,13 +244,21 @@ impl Session<'_> {
                 Ok(true)
             }
             ToAgent::Rescan => {
-                self.opened.replica.rescan();
-                self.opened.replica.flush(RESCANNED);
+                self.rescan = match self.rescan {
+                    Rescan::None => self.begin_rescan(),
+                    Rescan::UnderWay | Rescan::Again => Rescan::Again,
+                };
                 Ok(true)
             }
             ToAgent::Ping(number) => self.say(&ToController::Pong(number)).await,
             ToAgent::Goodbye(_) => Ok(false),
         }
+    }
+
+    fn begin_rescan(&self) -> Rescan {
+        self.opened.replica.rescan();
+        self.opened.replica.flush(RESCANNED);
+        Rescan::UnderWay
     }
 
     /// Takes bulk batches, as many as the disk is given at once, and lets the next come where there is room for them.
@@ -255,6 +286,9 @@ impl Session<'_> {
             return Err(format!("more than {BATCHES_IN_FLIGHT_MAX} batches without an answer"));
         }
         let operations = operations.into_vec();
+        if !bulk {
+            self.urgent.insert(id.0, operations.iter().map(held_bytes).sum());
+        }
         let effects = operations.iter().map(Effect::of).collect();
         if self.effects.insert(id.0, effects).is_some() {
             return Err("a batch number used twice".to_owned());
@@ -277,7 +311,13 @@ impl Session<'_> {
                 self.changed().await
             }
             Observation::Applied(applied) => self.applied(applied).await,
-            Observation::Flushed(RESCANNED) => self.tell_changes(self.opened.view.tree.clone()).await,
+            Observation::Flushed(RESCANNED) => {
+                self.rescan = match self.rescan {
+                    Rescan::Again => self.begin_rescan(),
+                    Rescan::UnderWay | Rescan::None => Rescan::None,
+                };
+                self.tell_changes(self.opened.view.tree.clone()).await
+            }
             Observation::Flushed(_) => Ok(true),
             Observation::Warning(message) => {
                 tracing::warn!("{message}");
@@ -323,6 +363,7 @@ impl Session<'_> {
         // Of a session before this one: its effects are in the view that this one began with, or told as changes.
         let Some(batch) = self.tags.remove(&tag) else { return self.changed().await };
         let effects = self.effects.remove(&batch).unwrap_or_default();
+        self.urgent.remove(&batch);
         let is_applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied | Outcome::Displaced(_));
         let done: Vec<Effect> = effects
             .into_iter()
@@ -385,6 +426,17 @@ impl Session<'_> {
     }
 }
 
+/// About how many bytes an operation takes in memory.
+fn held_bytes(operation: &Operation) -> usize {
+    let content = match operation {
+        Operation::Put { content: Content::Raw(bytes) | Content::Zstd(bytes) | Content::Delta(bytes), .. } => {
+            bytes.len()
+        }
+        _ => 0,
+    };
+    size_of::<Operation>() + operation.path().as_bytes().len() + content
+}
+
 /// Receives one file, on a thread that may block on the disk.
 fn receive_file(
     committer: &Committer,
@@ -412,6 +464,9 @@ fn receive(
     mut frames: mpsc::Receiver<FileFrame>,
     news: &mpsc::Sender<FileNews>,
 ) -> Result<FileNews, Failure> {
+    if let Some(refused) = refusal(&header.path) {
+        return Ok(FileNews::Failed(header.batch, Some(refused)));
+    }
     let mut file = ReceivedFile::begin(committer, &header)?;
     while let Some(frame) = frames.blocking_recv() {
         let reply = match file.handle(frame) {
