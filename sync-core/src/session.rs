@@ -94,7 +94,7 @@ pub enum StartError {
     #[error("{} is not a directory", .0.display())]
     SourceNotDirectory(PathBuf),
     /// One root lies in the other, or they are the same.
-    #[error("{} and {} are the same or one lies in the other", .alpha.display(), .beta.display())]
+    #[error("{}: choose a destination elsewhere", overlap(alpha, beta))]
     Overlap {
         /// The source.
         alpha: PathBuf,
@@ -367,6 +367,18 @@ fn random_id() -> Result<ReplicaId, StartError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| StartError::System(error.to_string()))?;
     Ok(ReplicaId(bytes))
+}
+
+/// Which of two roots that overlap lies in which.
+fn overlap(alpha: &Path, beta: &Path) -> String {
+    let (source, destination) = (alpha.display(), beta.display());
+    if alpha == beta {
+        format!("the source and the destination are the same directory, {source}")
+    } else if beta.starts_with(alpha) {
+        format!("the destination {destination} lies inside the source {source}")
+    } else {
+        format!("the source {source} lies inside the destination {destination}")
+    }
 }
 
 /// The real path of a source.
