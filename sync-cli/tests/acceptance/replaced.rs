@@ -287,7 +287,8 @@ fn fault_43_state_of_another_version() {
 }
 
 /// Somebody keeps a directory already, on this machine: another session to it, into it, or around it (where that was a root
-/// before) is refused, before it has changed anything.
+/// before) is refused, before it has changed anything. Also where the two share no state directory, so that nothing but
+/// the directories themselves tells them of each other.
 #[test]
 fn fault_44_one_root_in_another() {
     let lab = Lab::new();
@@ -296,26 +297,31 @@ fn fault_44_one_root_in_another() {
     fs::create_dir(&other).unwrap();
     fs::write(other.join("another"), b"another project").unwrap();
     let (around, root, inside) = (lab.target.clone(), lab.target.join("a/root"), lab.target.join("a/root/d0/sub"));
-    let local = |verb: &str, source: &Path, target: &Path| {
+    let local = |verb: &str, source: &Path, target: &Path, state: &str| {
         let mut command = lab.synctl([verb]);
-        command.arg(source).arg(target).arg("--state-dir").arg(lab.base().join("state")).args(["--output", "json"]);
+        command.arg(source).arg(target).arg("--state-dir").arg(lab.base().join(state)).args(["--output", "json"]);
         command
     };
-    assert_eq!(run(local("push", &other, &around), PATIENCE).code, Some(0));
+    assert_eq!(run(local("push", &other, &around, "state"), PATIENCE).code, Some(0));
     fs::remove_file(around.join("another")).unwrap();
-    let watch = Watch::start(local("watch", &lab.source, &root));
+    let watch = Watch::start(local("watch", &lab.source, &root, "state"));
     watch.wait_for("ready");
-    for (target, served) in [(&root, "serves it"), (&inside, root.to_str().unwrap()), (&around, "a directory in it")] {
-        let second = run(local("push", &other, target), PATIENCE);
+    let keeper = format!("process {}", watch.pid());
+    let from_outside =
+        [(&root, "serves it"), (&inside, root.to_str().unwrap()), (&around, "serves it, or a directory in it")];
+    let by_claim = [&root, &inside, &around].map(|target| (target, "state", keeper.as_str()));
+    let by_lock = from_outside.map(|(target, named)| (target, "state of another", named));
+    for (target, state, named) in by_claim.into_iter().chain(by_lock) {
+        let second = run(local("push", &other, target, state), PATIENCE);
         assert_eq!(second.code, Some(2), "{}: {second:?}", target.display());
-        let said = second.stderr.contains(target.to_str().unwrap()) && second.stderr.contains(served);
+        let said = second.stderr.contains(target.to_str().unwrap()) && second.stderr.contains(named);
         assert!(said, "{}: {second:?}", target.display());
         assert!(!target.join("another").exists());
     }
     // What lies beside it is free, and so is all when it has ended.
-    assert_eq!(run(local("push", &other, &lab.target.join("a/beside")), PATIENCE).code, Some(0));
+    assert_eq!(run(local("push", &other, &lab.target.join("a/beside"), "state"), PATIENCE).code, Some(0));
     watch.interrupt(PATIENCE);
-    assert_eq!(run(local("push", &other, &inside), PATIENCE).code, Some(0));
+    assert_eq!(run(local("push", &other, &inside, "state"), PATIENCE).code, Some(0));
     let mut nested = lab.agent_command(0);
     nested.arg("--root").arg(&root);
     let nested = run(nested, PATIENCE);
