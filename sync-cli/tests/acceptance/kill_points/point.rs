@@ -40,9 +40,19 @@ pub(super) struct Point {
 /// Larger than what travels in a batch: it has a stream of its own.
 const LARGE_BYTES: usize = 2_300_000;
 
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The workload went through, and there was nobody to kill.
+    NotReached,
+    /// All came to be equal by itself.
+    Converged,
+    /// Nothing was lost; something was listed for the person to decide.
+    Listed,
+}
+
 impl Point {
-    /// Whether it was come to: else the workload went through, and there was nobody to kill.
-    pub(super) fn run(self) -> bool {
+    pub(super) fn run(self) -> Verdict {
         let lab = Lab::new();
         plant(&lab.source, 4, 4);
         if self.phase == Phase::Start {
@@ -55,15 +65,22 @@ impl Point {
         sides.again(&lab, self.side);
         // Life goes on, also for what was under way.
         save_beside(&lab.source.join("d3/sub/f3.rs"), &body(900, 4_000));
-        match self.side {
-            Side::Agent => lab.settle(),
+        let listed = match self.side {
+            Side::Agent => {
+                lab.settle();
+                false
+            }
             Side::Controller => self.settle_after_controller(&lab, &mut sides),
-        }
+        };
         let partial = witness.finish().partial;
         assert_eq!(partial, [""; 0], "{self:?}: partial files were visible");
         lab.assert_equal();
         stage_is_empty(&lab);
-        killed
+        match (killed, listed) {
+            (false, _) => Verdict::NotReached,
+            (true, false) => Verdict::Converged,
+            (true, true) => Verdict::Listed,
+        }
     }
 
     fn tracer(self) -> Vec<String> {
@@ -153,10 +170,10 @@ impl Point {
         }
     }
 
-    /// What beta had applied and the dead controller had not yet noted is, where it was edited since, a listed conflict at
-    /// worst, and where it was deleted since, it stays; a mode in which alpha wins settles both. (To be tightened when a
-    /// controller remembers what it has under way.)
-    fn settle_after_controller(self, lab: &Lab, sides: &mut Sides) {
+    /// The next controller knows what the dead one had sent, all but the last moment. What it can't know of is a conflict at
+    /// worst where it was edited since, and stays at worst where it was deleted since; a mode in which alpha wins settles
+    /// both. Whether that was needed.
+    fn settle_after_controller(self, lab: &Lab, sides: &mut Sides) -> bool {
         drop(sides.watch.take());
         let port = sides.agent.as_ref().unwrap().port;
         let pushed = run(lab.command("push", port), PATIENCE);
@@ -167,12 +184,14 @@ impl Point {
         let stay = others.len();
         others.retain(|difference| !difference.ends_with("at the target only"));
         assert_eq!(others, [""; 0], "{self:?}: {pushed:?}");
-        if !listed.is_empty() || stay > 0 {
+        let needed = !listed.is_empty() || stay > 0;
+        if needed {
             let mut settling = lab.command("push", port);
             settling.args(["--mode", "one-way-replica"]);
             let settled = run(settling, PATIENCE);
             assert_eq!(settled.code, Some(0), "{self:?}: {settled:?}");
         }
+        needed
     }
 }
 
