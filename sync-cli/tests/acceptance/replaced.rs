@@ -160,6 +160,34 @@ fn fault_39_target_is_replaced() {
     drop(agent);
 }
 
+/// The volume is taken from under the agent: what is saved then is not written into the directory that it was mounted on.
+#[test]
+fn fault_39_target_is_unmounted() {
+    with_own_mounts("replaced::fault_39_target_is_unmounted", || {
+        let lab = Lab::new();
+        let volume = lab.base().join("volume");
+        fs::create_dir(&volume).unwrap();
+        let Some(mount) = Mount::bind(&lab.target, &volume) else { return };
+        plant(&lab.source, 10, 8);
+        let agent = lab.agent();
+        let watch = lab.watch(&agent);
+        lab.settle();
+        drop(mount);
+        let mark = watch.mark();
+        save_in_place(&lab.source.join("d1/sub/f1.rs"), &body(1, 3_000));
+        watch.wait_since(mark, "that it went over, or why not", |event| {
+            ["synced", "disconnected", "halted", "problem"].iter().any(|kind| event["event"] == *kind)
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(fs::read_dir(&lab.target).unwrap().count(), 0, "written beneath the mount");
+        let Some(mount) = Mount::bind(&lab.target, &volume) else { return };
+        lab.arrives("d1/sub/f1.rs", &body(1, 3_000));
+        lab.settle();
+        lab.assert_equal();
+        drop((watch, agent, mount));
+    });
+}
+
 /// Files of the controller's state.
 fn state_files(lab: &Lab) -> Vec<PathBuf> {
     let (mut found, mut open) = (Vec::new(), vec![lab.base().join("state")]);

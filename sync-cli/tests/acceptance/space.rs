@@ -1,11 +1,14 @@
-//! Faults 32 and 33: no room, and no permission to write. Reported, the old file intact, resumed by itself.
+//! Faults 32 and 33: no room, no permission to write, a disk that fails. Reported, the old file intact, resumed by itself.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::lab::{Lab, Mount, body, plant, save_in_place, with_own_mounts};
+use super::lab::{
+    Agent, Lab, Mount, PATIENCE, body, finish, formatted, is_root, plant, save_in_place, skipped, with_own_mounts,
+};
 
 /// An event that tells of trouble in these words.
 fn tells(event: &Value, words: &[&str]) -> bool {
@@ -58,6 +61,84 @@ fn fault_32_no_inodes_left() {
         lab.settle();
         lab.assert_equal();
         drop((watch, agent));
+    });
+}
+
+/// The disk has room, and this user may have no more of it (a quota of btrfs).
+#[test]
+fn fault_32_quota() {
+    const TEST: &str = "space::fault_32_quota";
+    if !is_root() {
+        return skipped(&format!("{TEST}: mounting takes root"));
+    }
+    with_own_mounts(TEST, || {
+        let lab = Lab::new();
+        let image = lab.base().join("image");
+        let Some(()) = formatted(&image, 256, "mkfs.btrfs", &["-q"]) else { return };
+        let Some(mount) = Mount::image(&lab.target, &image) else { return };
+        let btrfs = |arguments: &[&str]| {
+            let done = finish(Command::new("btrfs").args(arguments).arg(&lab.target), PATIENCE);
+            assert_eq!(done.code, Some(0), "btrfs {arguments:?}: {done:?}");
+        };
+        btrfs(&["quota", "enable"]);
+        btrfs(&["qgroup", "limit", "8M"]);
+        plant(&lab.source, 2, 5);
+        fs::write(lab.source.join("d0/grows"), body(1, 1_000_000)).unwrap();
+        let agent = lab.agent();
+        let watch = lab.watch(&agent);
+        lab.settle();
+        let mark = watch.mark();
+        save_in_place(&lab.source.join("d0/grows"), &body(2, 20_000_000));
+        let told = watch.wait_since(mark, "that the quota is used up", |event| tells(event, &["no_space"]));
+        assert!(told.to_string().contains("d0/grows"), "it names the path: {told}");
+        assert_eq!(fs::read(lab.target.join("d0/grows")).unwrap(), body(1, 1_000_000), "the old file is intact");
+        btrfs(&["qgroup", "limit", "none"]);
+        lab.settle();
+        lab.assert_equal();
+        drop((watch, agent, mount));
+    });
+}
+
+/// Writing back fails, and the kernel turns the file system read-only: ext4 in a file that the disk beneath has no room
+/// for. Nothing is said to be synced that the disk refused.
+#[test]
+fn fault_33_target_s_disk_fails() {
+    const TEST: &str = "space::fault_33_target_s_disk_fails";
+    if !is_root() {
+        return skipped(&format!("{TEST}: a block device of a file takes root"));
+    }
+    with_own_mounts(TEST, || {
+        let lab = Lab::new();
+        let beneath = lab.base().join("beneath");
+        fs::create_dir(&beneath).unwrap();
+        let Some(small) = Mount::tmpfs(&beneath, "size=12m") else { return };
+        let image = beneath.join("image");
+        let Some(()) = formatted(&image, 64, "mkfs.ext4", &["-q", "-E", "lazy_itable_init=1"]) else { return };
+        let Some(mount) = Mount::image(&lab.target, &image) else { return };
+        fs::remove_dir(lab.target.join("lost+found")).unwrap();
+        plant(&lab.source, 2, 5);
+        let mut command = lab.agent_command(0);
+        command.arg("--durable");
+        let agent = Agent::start(command);
+        let watch = lab.watch(&agent);
+        lab.settle();
+        let mark = watch.mark();
+        // Each fits the file system; what lies beneath it is full before they are through.
+        for file in 0..10 {
+            fs::write(lab.source.join(format!("d0/large{file}")), body(file, 4_000_000)).unwrap();
+        }
+        let words = ["io", "read_only", "no_space"].map(|kind| format!("\"kind\":\"{kind}\""));
+        let words = words.each_ref().map(String::as_str);
+        watch.wait_since(mark, "that the disk fails", |event| tells(event, &words));
+        let before = ticks(watch.pid()) + ticks(agent.pid());
+        std::thread::sleep(Duration::from_secs(2));
+        let spent = ticks(watch.pid()) + ticks(agent.pid()) - before;
+        assert!(spent < 60, "it spins: {spent} ticks of CPU in 2 s");
+        let confirmed = watch.synced_since(mark);
+        assert!(confirmed.len() < 10, "confirmed what the disk refused: {confirmed:?}");
+        let halted = watch.since(mark).iter().any(|event| event["event"] == "halted");
+        assert!(!halted && !watch.events().is_empty(), "{:?}", watch.since(mark));
+        drop((watch, agent, mount, small));
     });
 }
 

@@ -33,13 +33,17 @@ fn fault_02_watch_limit() {
     let message = told["message"].as_str().unwrap_or_default();
     assert!(message.contains("fs.inotify.max_user_watches") && message.contains("polled"), "{told}");
     // Every directory is followed, by an event or by a look; those by an event at once.
-    let mut at_once = 0;
-    for directory in 0..20 {
-        let (path, content) = (format!("d{directory}/sub/f1.rs"), body(500 + directory, 2_000));
-        let saved = Instant::now();
-        save_in_place(&lab.source.join(&path), &content);
-        lab.arrives(&path, &content);
-        at_once += u32::from(saved.elapsed() < Duration::from_millis(400));
+    let saves: Vec<_> = (0..20).map(|d| (format!("d{d}/sub/f1.rs"), body(500 + d, 2_000))).collect();
+    for (path, content) in &saves {
+        save_in_place(&lab.source.join(path), content);
+    }
+    let arrived =
+        |(path, content): &&(String, Vec<u8>)| fs::read(lab.target.join(path)).is_ok_and(|found| found == *content);
+    // Less than the two seconds from poll to poll.
+    std::thread::sleep(Duration::from_millis(400));
+    let at_once = saves.iter().filter(arrived).count();
+    for (path, content) in &saves {
+        lab.arrives(path, content);
     }
     assert!(at_once >= 3, "{at_once} directories of 20 are watched: the limit left room for more");
     fs::create_dir_all(lab.source.join("made/later")).unwrap();
@@ -144,6 +148,51 @@ fn fault_31_errors_within_a_scan() {
     let pushed = lab.push(&agent);
     assert_eq!(pushed.code, Some(0), "{pushed:?}");
     lab.assert_equal();
+}
+
+/// The same at the other side, at its start: what could not be listed there is neither overwritten nor taken for gone.
+#[test]
+fn fault_31_errors_within_the_other_side_s_scan() {
+    if !works("strace", &["-o", "/dev/null", "true"]) {
+        return skipped("fault_31_errors_within_the_other_side_s_scan: strace is not installed, or may not trace");
+    }
+    let lab = Lab::new();
+    plant(&lab.source, 6, 4);
+    fs::create_dir_all(lab.target.join("d2/sub")).unwrap();
+    fs::write(lab.target.join("d2/sub/theirs"), b"never synced").unwrap();
+    let agent = lab.agent();
+    lab.push(&agent);
+    let mut port = agent.kill();
+    for (when, error) in [("2..3", "EIO"), ("4..6", "EACCES"), ("1+", "EIO")] {
+        let inject = format!("inject=getdents64:error={error}:when={when}");
+        let arguments = ["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=getdents64", "-e", &inject];
+        let Some(agent) = Agent::start_unless_it_ends(wrapped("strace", &arguments, &lab.agent_command(port))) else {
+            continue;
+        };
+        let content = body(when.len() as u64, 3_000);
+        save_in_place(&lab.source.join("d3/sub/f1.rs"), &content);
+        let watch = Watch::start(lab.command("watch", port));
+        watch.wait_since(0, "an answer", |event| {
+            ["ready", "problem", "disconnected", "halted"].iter().any(|kind| event["event"] == *kind)
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(fs::read(lab.target.join("d2/sub/theirs")).unwrap(), b"never synced", "{error} at listing {when}");
+        for directory in 0..6 {
+            for file in 0..4 {
+                let name = format!("d{directory}/sub/f{file}.rs");
+                assert!(
+                    lab.target.join(&name).exists(),
+                    "{name} went on {error} at listing {when}: {:?}",
+                    watch.events()
+                );
+            }
+        }
+        watch.interrupt(PATIENCE);
+        port = agent.kill();
+    }
+    let agent = lab.agent_on(port);
+    lab.push(&agent);
+    lab.settle_but(&["d2/sub/theirs"]);
 }
 
 /// The process may open hardly any more files: it says so or waits, does not spin, and goes on when it may.
