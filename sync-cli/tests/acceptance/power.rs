@@ -56,10 +56,12 @@ fn beta_loses_power(durable: bool) {
     let mut agent = start(0);
     let watch = super::lab::Watch::start(lab.command("watch", agent.port));
     let mut began = 0;
-    for life in 0..5_u64 {
+    for life in 0..4_u64 {
         std::thread::sleep(std::time::Duration::from_millis(60 + 90 * life));
         let mut confirmed = None;
-        if life > 2 {
+        if life > 1 {
+            // Who says something learns at once that the other side was restarted.
+            save_in_place(&lab.source.join(format!("d9/more{life}")), &body(life, 1_000));
             watch.wait_since(began, "ready", |event| event["event"] == "ready");
         }
         for save in 0..6_u64 {
@@ -68,7 +70,7 @@ fn beta_loses_power(durable: bool) {
             let pattern = if save % 2 == 0 { save_in_place } else { save_beside };
             let mark = watch.mark();
             pattern(&lab.source.join(&path), &content);
-            if durable && life > 2 && save < 4 {
+            if durable && life > 1 && save < 4 {
                 lab.arrives(&path, &content);
                 watch.wait_since(mark, &path, |event| event["event"] == "synced" && event.to_string().contains(&path));
                 confirmed = Some((path, content));
@@ -100,6 +102,7 @@ fn beta_loses_power(durable: bool) {
         agent = start(port);
     }
     if !durable {
+        save_in_place(&lab.source.join("d9/last"), &body(9, 1_000));
         watch.wait_since(began, "ready", |event| event["event"] == "ready");
         watch.interrupt(PATIENCE);
         settle_what_was_torn(&lab, &agent);

@@ -40,6 +40,9 @@ fn fault_38_pod_with_an_empty_volume() {
             fs::write(lab.target.join("from-the-image"), b"theirs").unwrap();
         }
         agent = lab.agent_on(port);
+        // Who says something learns at once that nobody is there who knows it; who does not, within some seconds.
+        save_in_place(&lab.source.join("d2/sub/f1.rs"), &body(u64::from(from_image), 2_000));
+        fs::copy(lab.source.join("d2/sub/f1.rs"), before.join("d2/sub/f1.rs")).unwrap();
     }
     lab.settle_but(&["from-the-image"]);
     assert_eq!(fs::read(lab.target.join("from-the-image")).unwrap(), b"theirs");
@@ -339,13 +342,19 @@ fn fault_44_one_root_in_another() {
         [(&root, "serves it"), (&inside, root.to_str().unwrap()), (&around, "serves it, or a directory in it")];
     let by_claim = [&root, &inside, &around].map(|target| (target, "state", keeper.as_str()));
     let by_lock = from_outside.map(|(target, named)| (target, "state of another", named));
-    for (target, state, named) in by_claim.into_iter().chain(by_lock) {
-        let second = run(local("push", &other, target, state), PATIENCE);
-        assert_eq!(second.code, Some(2), "{}: {second:?}", target.display());
-        let said = second.stderr.contains(target.to_str().unwrap()) && second.stderr.contains(named);
-        assert!(said, "{}: {second:?}", target.display());
-        assert!(!target.join("another").exists());
-    }
+    // Each waits a moment for the first to end; those of one kind would be in each other's way.
+    std::thread::scope(|scope| {
+        for refusals in [by_claim, by_lock] {
+            let refused = |(target, state, named): (&PathBuf, &str, &str)| {
+                let second = run(local("push", &other, target, state), PATIENCE);
+                assert_eq!(second.code, Some(2), "{}: {second:?}", target.display());
+                let said = second.stderr.contains(target.to_str().unwrap()) && second.stderr.contains(named);
+                assert!(said, "{}: {second:?}", target.display());
+                assert!(!target.join("another").exists());
+            };
+            scope.spawn(move || refusals.into_iter().for_each(refused));
+        }
+    });
     // What lies beside it is free, and so is all when it has ended.
     assert_eq!(run(local("push", &other, &lab.target.join("a/beside"), "state"), PATIENCE).code, Some(0));
     watch.interrupt(PATIENCE);

@@ -197,39 +197,46 @@ fn fault_31_errors_within_the_other_side_s_scan() {
 
 /// The process may open hardly any more files: it says so or waits, does not spin, and goes on when it may.
 #[test]
-fn fault_34_out_of_descriptors() {
-    for side in ["agent", "controller"] {
-        let lab = Lab::new();
-        plant(&lab.source, 12, 6);
-        let limited = |command: &Command, limits: bool| {
-            if limits { after("ulimit -Sn 32", command) } else { after("true", command) }
-        };
-        let agent = Agent::start(limited(&lab.agent_command(0), side == "agent"));
-        let watch = Watch::start(limited(&lab.command("watch", agent.port), side == "controller"));
-        let pid = if side == "agent" { agent.pid() } else { watch.pid() };
-        watch.wait_for("ready");
-        lab.settle();
-        // Fewer than it has open already: from here on every open fails.
-        set_descriptors(pid, 8);
-        let mark = watch.mark();
-        let content = body(9, 4_000);
-        save_beside(&lab.source.join("d3/sub/f1.rs"), &content);
-        fs::create_dir(lab.source.join("d3/more")).unwrap();
-        fs::write(lab.source.join("d3/more/file"), &content).unwrap();
-        let before = super::space::ticks(pid);
-        std::thread::sleep(Duration::from_millis(1_500));
-        let spent = super::space::ticks(pid) - before;
-        assert!(spent < 50, "{side}: it spins: {spent} ticks of CPU in 1.5 s");
-        let known = lab.target.join("d5/sub/f3.rs");
-        assert!(known.exists(), "{side}: what can't be opened was taken for deleted");
-        set_descriptors(pid, 256);
-        lab.arrives("d3/sub/f1.rs", &content);
-        until("the new directory is there too", || lab.target.join("d3/more/file").exists());
-        lab.settle();
-        let halted = watch.since(mark).iter().any(|event| event["event"] == "halted");
-        assert!(!halted, "{side}: halted for want of descriptors: {:?}", watch.since(mark));
-        watch.signal(Signal::INT);
-    }
+fn fault_34_out_of_descriptors_at_the_agent() {
+    out_of_descriptors("agent");
+}
+
+#[test]
+fn fault_34_out_of_descriptors_at_the_controller() {
+    out_of_descriptors("controller");
+}
+
+fn out_of_descriptors(side: &str) {
+    let lab = Lab::new();
+    plant(&lab.source, 12, 6);
+    let limited = |command: &Command, limits: bool| {
+        if limits { after("ulimit -Sn 32", command) } else { after("true", command) }
+    };
+    let agent = Agent::start(limited(&lab.agent_command(0), side == "agent"));
+    let watch = Watch::start(limited(&lab.command("watch", agent.port), side == "controller"));
+    let pid = if side == "agent" { agent.pid() } else { watch.pid() };
+    watch.wait_for("ready");
+    lab.settle();
+    // Fewer than it has open already: from here on every open fails.
+    set_descriptors(pid, 8);
+    let mark = watch.mark();
+    let content = body(9, 4_000);
+    save_beside(&lab.source.join("d3/sub/f1.rs"), &content);
+    fs::create_dir(lab.source.join("d3/more")).unwrap();
+    fs::write(lab.source.join("d3/more/file"), &content).unwrap();
+    let before = super::space::ticks(pid);
+    std::thread::sleep(Duration::from_millis(1_500));
+    let spent = super::space::ticks(pid) - before;
+    assert!(spent < 50, "{side}: it spins: {spent} ticks of CPU in 1.5 s");
+    let known = lab.target.join("d5/sub/f3.rs");
+    assert!(known.exists(), "{side}: what can't be opened was taken for deleted");
+    set_descriptors(pid, 256);
+    lab.arrives("d3/sub/f1.rs", &content);
+    until("the new directory is there too", || lab.target.join("d3/more/file").exists());
+    lab.settle();
+    let halted = watch.since(mark).iter().any(|event| event["event"] == "halted");
+    assert!(!halted, "{side}: halted for want of descriptors: {:?}", watch.since(mark));
+    watch.signal(Signal::INT);
 }
 
 /// Lowers or raises how many files a running process may have open.
