@@ -156,7 +156,8 @@ impl Point {
                 Box::new(|| {
                     fs::remove_dir_all(at("bulk/d1")).unwrap();
                     fs::rename(at("bulk/d2"), at("bulk-moved")).unwrap();
-                    save_beside(&at("large.bin"), &body(6, LARGE_BYTES));
+                    fs::write(lab.base().join("large"), body(6, LARGE_BYTES)).unwrap();
+                    fs::rename(lab.base().join("large"), at("large.bin")).unwrap();
                 }),
             ],
         };
