@@ -39,7 +39,9 @@ fn goes_dark(dark: Duration) {
     let proxy = Proxy::start(agent.port, Weather::default());
     let witness = Witness::start(&lab.target);
     let watch = lab.watch_port(proxy.port);
-    fs::write(lab.source.join("large.bin"), body(7, 40_000_000)).unwrap();
+    // Whole at once: what is read while it is written is as torn at the other side, until it is quiet.
+    fs::write(lab.base().join("large"), body(7, 40_000_000)).unwrap();
+    fs::rename(lab.base().join("large"), lab.source.join("large.bin")).unwrap();
     // While it goes over.
     std::thread::sleep(Duration::from_millis(150));
     let mark = watch.mark();

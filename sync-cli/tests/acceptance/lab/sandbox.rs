@@ -30,8 +30,8 @@ pub(in super::super) fn with_own_mounts(test: &str, body: impl FnOnce()) {
     again.arg(std::env::current_exe().unwrap()).args(["--exact", &format!("acceptance::{test}"), "--nocapture"]);
     let done = run_inside(again.env(INSIDE, test));
     assert!(done.0.contains("1 passed"), "{test} failed inside:\n{}\n{}", done.0, done.1);
-    for line in done.1.lines().filter(|line| line.starts_with("SKIPPED")) {
-        eprintln!("{line}");
+    for what in done.1.lines().filter_map(|line| line.strip_prefix("SKIPPED ")) {
+        skipped(what);
     }
 }
 
@@ -77,10 +77,12 @@ impl Mount {
         mounted.then(|| Self(path.to_owned()))
     }
 
+    /// Other options, of a tmpfs: all that `mount` is to know is said, for it would add owners that a user namespace lacks.
     pub(in super::super) fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
+        let arguments = ["-t", "tmpfs", "-o", &options, "tmpfs"];
         // Read-only only when nobody is writing.
-        let tried = (0..100).any(|_| mount(&["-o", &options], &self.0) || pause());
+        let tried = (0..100).any(|_| mount(&arguments, &self.0) || pause());
         assert!(tried, "mount -o {options} failed");
     }
 }
