@@ -2,15 +2,15 @@
 //! looking, and never taken for a deletion.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use super::lab::{
-    Agent, Lab, PATIENCE, Watch, after, body, finish, plant, run, save_beside, save_in_place, skipped, until, works,
-    wrapped,
+    Agent, Lab, PATIENCE, Watch, after, body, plant, run, save_beside, save_in_place, skipped, until, works, wrapped,
 };
 
 /// `command`, allowed this many inotify watches: the limit is the namespace's, so nobody else feels it.
@@ -55,45 +55,72 @@ fn fault_02_watch_limit() {
     drop(agent);
 }
 
-/// Writes into a mapping of a file that is no longer open, which no event tells of.
+/// Writes into a mapping of a file, and keeps it mapped: the kernel tells of the file only when it is mapped no more.
 const WRITE_BY_MAPPING: &str = "
-import mmap, sys, time
+import mmap, sys
 with open(sys.argv[1], 'r+b') as file:
     mapping = mmap.mmap(file.fileno(), 0)
-time.sleep(1.2)
 mapping[100:107] = b'MAPPING'
 mapping.flush()
+print('written', flush=True)
+sys.stdin.read()
 ";
 
-fn write_by_mapping(path: &Path) -> bool {
-    if !works("python3", &["-c", "import mmap"]) {
-        skipped("a write through a mapping: python3 is not installed");
-        return false;
+/// A process that has a file mapped, as long as this lives.
+struct Mapping(Child);
+
+impl Mapping {
+    fn write(path: &Path) -> Option<Self> {
+        if !works("python3", &["-c", "import mmap"]) {
+            skipped("a write through a mapping: python3 is not installed");
+            return None;
+        }
+        let mut command = Command::new("python3");
+        command.args(["-c", WRITE_BY_MAPPING]).arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut mapping = Self(command.spawn().unwrap());
+        let mut said = [0; 8];
+        mapping.0.stdout.take().unwrap().read_exact(&mut said).unwrap();
+        assert!(fs::read(path).unwrap()[100..].starts_with(b"MAPPING"));
+        Some(mapping)
     }
-    let done = finish(Command::new("python3").args(["-c", WRITE_BY_MAPPING]).arg(path), PATIENCE);
-    assert_eq!(done.code, Some(0), "{done:?}");
-    assert!(fs::read(path).unwrap()[100..].starts_with(b"MAPPING"));
-    true
 }
 
-/// Found by the next look at everything: here the one that follows an overflow of the queue, and the one of a start.
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // Either fails only where it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Found by the next look at everything: the one that follows an overflow of the queue, and the one of a start; or by the
+/// event that comes when it is mapped no more.
 #[test]
 fn fault_14_write_through_a_mapping() {
     let lab = Lab::new();
     plant(&lab.source, 2, 3);
     let agent = lab.agent();
     let watch = lab.watch(&agent);
-    if !write_by_mapping(&lab.source.join("d0/sub/f1.rs")) {
-        return;
-    }
+    let (ended, kept, before) = ("d0/sub/f0.rs", "d0/sub/f1.rs", "d1/sub/f0.rs");
+    let Some(mapping) = Mapping::write(&lab.source.join(ended)) else { return };
+    std::thread::sleep(Duration::from_millis(300));
+    assert_ne!(
+        fs::read(lab.target.join(ended)).unwrap(),
+        fs::read(lab.source.join(ended)).unwrap(),
+        "an event told of it"
+    );
+    drop(mapping);
+    lab.settle();
+    let mapping = Mapping::write(&lab.source.join(kept));
     if super::storms::overflow(&lab, &watch) {
         lab.settle();
     }
     watch.interrupt(PATIENCE);
-    write_by_mapping(&lab.source.join("d1/sub/f0.rs"));
+    let other = Mapping::write(&lab.source.join(before));
     let pushed = lab.push(&agent);
     assert_eq!(pushed.code, Some(0), "{pushed:?}");
     lab.assert_equal();
+    drop((mapping, other));
 }
 
 /// Without anything else that makes it look: the stated bound is ten minutes, so this takes as long.
@@ -105,15 +132,14 @@ fn fault_14_write_through_a_mapping_within_ten_minutes() {
     let agent = lab.agent();
     let watch = lab.watch(&agent);
     let path = lab.source.join("d0/sub/f1.rs");
-    if !write_by_mapping(&path) {
-        return;
-    }
+    let Some(mapping) = Mapping::write(&path) else { return };
     let (content, written) = (fs::read(&path).unwrap(), Instant::now());
     while fs::read(lab.target.join("d0/sub/f1.rs")).unwrap() != content {
         assert!(written.elapsed() < Duration::from_secs(640), "a write through a mapping was not found");
         std::thread::sleep(Duration::from_secs(1));
     }
-    drop((watch, agent));
+    println!("found after {} s", written.elapsed().as_secs());
+    drop((watch, agent, mapping));
 }
 
 /// The scan of a start fails to list directories, one after the other: what was in them is unknown, not gone.
