@@ -113,7 +113,7 @@ impl Counts {
 
 /// All there are: of each call up to the first n that no thread comes to.
 #[test]
-#[ignore = "takes an hour; SYNCTL_KILL_POINTS=agent-bulk or the like does a part"]
+#[ignore = "takes half an hour; SYNCTL_KILL_POINTS=agent-bulk or the like does a part"]
 fn every_kill_point() {
     if !possible() {
         return;
