@@ -32,10 +32,11 @@ impl Ledger {
         self.given_up.extend(contents(node));
     }
 
-    /// The first content in `node` that is missed, where the other side has `other`.
-    pub(super) fn missed(&self, node: &Node, other: &Tree) -> Option<ContentId> {
+    /// The first content in `node` that is missed, where this is what both sides still have.
+    pub(super) fn missed(&self, node: &Node, left: [&Tree; 2]) -> Option<ContentId> {
         let is_there = |content: &ContentId| {
-            walk(other.root()).any(|(_, node, _)| matches!(node, Node::File { content: there, .. } if there == content))
+            let mut left = left.into_iter().flat_map(|tree| walk(tree.root()));
+            left.any(|(_, node, _)| matches!(node, Node::File { content: there, .. } if there == content))
         };
         contents(Some(node)).find(|content| !self.given_up.contains(content) && !is_there(content))
     }
