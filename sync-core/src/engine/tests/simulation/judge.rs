@@ -25,7 +25,13 @@ impl World {
         for operation in operations {
             let (at, old) = match operation {
                 Planned::Remove { path, old } => (path, old),
-                Planned::Move { from, node, .. } => (from, node),
+                Planned::Move { from, to, node } => {
+                    if self.engine.known.asides.contains(to) {
+                        // All of it is beta's own now.
+                        self.excused.insert(to.clone());
+                    }
+                    (from, node)
+                }
                 Planned::MakeDirectory { .. } | Planned::Put { .. } => continue,
             };
             let replaced = view.tree.get(at).is_some();
@@ -302,7 +308,7 @@ impl World {
         let is_dir = self.agent.index.dir(at).is_some();
         let left_alone = rules.is_ignored(at, is_dir) || has_ignored(&self.agent.disk.tree, rules, at);
         // What held it back may have gone since, unseen.
-        let left_alone = left_alone || self.engine.at_beta.kept.contains(at);
+        let left_alone = left_alone || self.engine.at_beta.has_kept(at);
         if self.kind.mode.is_two_way() {
             assert!(left_alone, "{at} is left at beta alone: {there:?}");
             return;
@@ -327,7 +333,7 @@ impl World {
             || rules.is_ignored(at, is_dir(&self.laptop.disk.tree))
             || has_ignored(&self.laptop.disk.tree, &self.rules[self.laptop.rules], at)
             || has_ignored(&self.agent.disk.tree, rules, at)
-            || self.engine.at_alpha.kept.contains(at);
+            || self.engine.at_alpha.has_kept(at);
         assert!(left_alone, "{at} is left at alpha alone: {here:?}");
     }
 

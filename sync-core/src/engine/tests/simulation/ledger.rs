@@ -20,6 +20,11 @@ impl Ledger {
     pub(super) fn hand(&mut self, before: &Tree, after: &Tree) {
         let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());
         for difference in diff(before.root(), after.root()) {
+            let content = |node: Option<&Node>| node.and_then(|node| node.entry().content());
+            if content(difference.old).is_some() && content(difference.old) == content(difference.new) {
+                // Only the executable bit.
+                continue;
+            }
             old.extend(contents(difference.old));
             new.extend(contents(difference.new));
         }
