@@ -66,6 +66,24 @@ Examples:
 
 Exit code: 0 there are none, 1 there are, 2 no session runs.";
 
+const RESOLVE_HELP: &str = "\
+Examples:
+  synctl resolve src/main.rs --keep alpha      SRC's version goes to DEST
+  synctl resolve src/main.rs --keep beta       DEST's version comes to SRC
+  synctl resolve notes.txt --keep both         DEST's becomes notes.beta.txt, on both sides
+  synctl resolve . --keep alpha                every conflict beneath this directory
+
+Each holds for the two versions that `synctl conflicts` shows: where one changes before it
+is done, the conflict stays. What is replaced in SRC is kept in its trash for a week.
+
+Exit code: 0 settled, 1 some could not be, 2 none (no session runs, no such conflict).";
+
+const RESUME_HELP: &str = "\
+A session halts before one side would lose most of its files, or everything. If that is
+what you want, this lets it go, once; `synctl status` says why it is halted.
+
+Exit code: 0 told, 2 no session runs.";
+
 const KEYGEN_HELP: &str = "\
 Examples:
   synctl keygen --secret --out secret      one secret for both sides, for --secret-file
@@ -130,6 +148,12 @@ pub(crate) enum Command {
     /// List the conflicts of a running session
     #[command(after_help = CONFLICTS_HELP)]
     Conflicts(RunningArgs),
+    /// Settle conflicts of a running session: say which version stays
+    #[command(after_help = RESOLVE_HELP)]
+    Resolve(ResolveArgs),
+    /// Let the deletions go for which a running session is halted
+    #[command(after_help = RESUME_HELP)]
+    Resume(RunningArgs),
     /// List what was deleted in SRC because it was deleted in DEST, or bring it back
     #[command(after_help = RESTORE_HELP)]
     Restore(RestoreArgs),
@@ -166,9 +190,16 @@ pub(crate) struct SessionArgs {
     /// Where to: a directory (an agent is started in this process), or quic://HOST:PORT/PATH
     #[arg(value_name = "DEST", value_hint = ValueHint::DirPath, value_parser = dest_parser())]
     pub(crate) destination: Dest,
-    /// What goes which way
-    #[arg(long, value_enum, default_value_t = ModeArg::OneWaySafe)]
-    pub(crate) mode: ModeArg,
+    /// What goes which way [default: two-way-safe for watch, one-way-safe for push]
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeArg>,
+    /// Let go what would halt the session at its start: one side is empty, or would lose most of its files
+    #[arg(long)]
+    pub(crate) allow_deletions: bool,
+    /// Let DEST change what is so called in SRC, though it may make this machine run something (`synctl ignored`
+    /// lists these names). May be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow: Vec<String>,
     /// Where state is kept between runs [default: $XDG_STATE_HOME/synctl, else ~/.local/state/synctl]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state_dir: Option<PathBuf>,
@@ -196,6 +227,34 @@ pub(crate) struct RunningArgs {
     /// How to tell it
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) output: Format,
+}
+
+/// What `resolve` is told.
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArgs {
+    /// Paths in conflict, or directories with all that is in conflict in them
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath, required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Which version stays
+    #[arg(long, value_enum)]
+    pub(crate) keep: KeepArg,
+    /// Where the session keeps its state, if it was told
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// How to tell it
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
+}
+
+/// Which version stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeepArg {
+    /// SRC's: it goes to DEST
+    Alpha,
+    /// DEST's: it comes to SRC
+    Beta,
+    /// Both: DEST's gets another name, on both sides
+    Both,
 }
 
 /// What takes no part.
@@ -299,6 +358,10 @@ pub(crate) enum Format {
 /// What goes which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ModeArg {
+    /// Changes go both ways; what both changed differently is kept on both sides, and shown as a conflict
+    TwoWaySafe,
+    /// Changes go both ways; where both changed the same, SRC's version goes to DEST
+    TwoWayResolved,
     /// SRC's changes go to DEST; what was changed at DEST is never overwritten, it is shown as a conflict
     OneWaySafe,
     /// DEST is kept an exact copy of SRC; what was changed there is put right
@@ -308,6 +371,8 @@ pub(crate) enum ModeArg {
 impl From<ModeArg> for Mode {
     fn from(mode: ModeArg) -> Self {
         match mode {
+            ModeArg::TwoWaySafe => Self::TwoWaySafe,
+            ModeArg::TwoWayResolved => Self::TwoWayResolved,
             ModeArg::OneWaySafe => Self::OneWaySafe,
             ModeArg::OneWayReplica => Self::OneWayReplica,
         }

@@ -4,6 +4,7 @@ mod completions;
 mod ignored;
 mod keygen;
 mod push;
+mod resolve;
 mod restore;
 mod running;
 mod session;
@@ -23,6 +24,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => running::status(&args),
         Command::Flush(args) => running::flush(&args),
         Command::Conflicts(args) => running::conflicts(&args),
+        Command::Resolve(args) => resolve::run(&args),
+        Command::Resume(args) => running::resume(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Ignored(args) => ignored::run(&args),

@@ -20,5 +20,6 @@ mod acceptance {
     mod shapes;
     mod space;
     mod storms;
+    mod two_way;
     mod versions;
 }

@@ -24,20 +24,21 @@ fn the_definition_is_consistent() {
 #[test]
 fn defaults_are_the_safe_ones() {
     let args = session("watch src /tmp/dest");
-    assert_eq!((args.mode, args.output, args.quiet), (ModeArg::OneWaySafe, Format::Human, false));
+    assert_eq!((args.mode, args.output, args.quiet), (None, Format::Human, false));
     assert!(args.ignore.ignore.is_empty() && !args.ignore.vcs);
     assert!(!args.ignore.no_gitignore && !args.ignore.no_default_ignores);
     assert_eq!(args.destination.0, Destination::Local("/tmp/dest".into()));
-    assert_eq!(Mode::from(args.mode), Mode::default());
+    assert!(args.allow.is_empty() && !args.allow_deletions);
 }
 
 #[test]
 fn every_option_arrives() {
     let args = session(
-        "push --mode one-way-replica --ignore *.log --ignore !keep.log --vcs --no-gitignore --no-default-ignores \
+        "push --mode one-way-replica --allow .vscode --allow-deletions --ignore *.log --ignore !keep.log --vcs --no-gitignore --no-default-ignores \
          --key-file k --known-agent p --state-dir s --output json -q src quic://[::1]:4433/w",
     );
-    assert_eq!((Mode::from(args.mode), args.output, args.quiet), (Mode::OneWayReplica, Format::Json, true));
+    assert_eq!((args.mode.map(Mode::from), args.output, args.quiet), (Some(Mode::OneWayReplica), Format::Json, true));
+    assert_eq!((args.allow, args.allow_deletions), (vec![".vscode".to_owned()], true));
     assert_eq!(args.ignore.ignore, ["*.log", "!keep.log"]);
     assert!(args.ignore.vcs && args.ignore.no_gitignore && args.ignore.no_default_ignores);
     assert_eq!((args.trust.key_file, args.trust.known_agent), (Some("k".into()), Some("p".into())));
@@ -59,6 +60,17 @@ fn what_is_to_be_restored_is_named_or_all() {
 }
 
 #[test]
+fn what_is_to_be_resolved_is_named_with_what_stays() {
+    let resolve = |line: &str| match parse(line).unwrap().command {
+        Command::Resolve(args) => (args.paths, args.keep),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(resolve("resolve a b --keep beta"), (vec!["a".into(), "b".into()], KeepArg::Beta));
+    assert_eq!(parse("resolve a").unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
+    assert_eq!(parse("resolve --keep both").unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
+}
+
+#[test]
 fn wrong_arguments_are_refused() {
     let check = |line: &str, kind, text: &str| {
         let error = parse(line).unwrap_err();
@@ -67,7 +79,7 @@ fn wrong_arguments_are_refused() {
     };
     check("watch src", ErrorKind::MissingRequiredArgument, "DEST");
     check("watch src ssh://host/x", ErrorKind::ValueValidation, "not in this version");
-    check("watch src d --mode two-way", ErrorKind::InvalidValue, "one-way-safe");
+    check("watch src d --mode two-way", ErrorKind::InvalidValue, "two-way-safe");
     check("watch src d --secret-file a --key-file b --known-agent c", ErrorKind::ArgumentConflict, "--secret-file");
     check("watch src d --key-file b", ErrorKind::MissingRequiredArgument, "--known-agent");
     check("watch src d --secret x", ErrorKind::UnknownArgument, "--secret");

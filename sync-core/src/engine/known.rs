@@ -62,7 +62,9 @@ impl Known {
             return;
         }
         agree_above(&mut self.synced_ahead, &self.ahead.tree, operation.path());
-        operation.apply_to(&mut self.synced_ahead);
+        if !is_agreed_directory(&self.synced_ahead, operation) {
+            operation.apply_to(&mut self.synced_ahead);
+        }
     }
 
     /// Beta did an operation; alpha is what it is now. `streamed`: nothing was foreseen of it.
@@ -77,6 +79,9 @@ impl Known {
         if streamed {
             operation.apply_to(&mut self.ahead.tree);
             self.expect(operation);
+        }
+        if is_agreed_directory(&self.synced, operation) {
+            return;
         }
         match operation {
             Planned::MakeDirectory { path } => self.take_over(path, Some(Node::Directory(Dir::new())), alpha, record),
@@ -98,7 +103,7 @@ impl Known {
         let is_free = |path: &SyncPath| alpha.get(path).is_none();
         match operation {
             Planned::MakeDirectory { path } => {
-                if alpha.dir(path).is_some() && self.synced.dir(path).is_none() {
+                if alpha.dir(path).is_some() && !is_agreed_directory(&self.synced, operation) {
                     self.both_had(path, Some(Node::Directory(Dir::new())), alpha, record);
                 }
             }
@@ -213,4 +218,10 @@ fn agree_above(synced: &mut Tree, beta: &Tree, path: &SyncPath) -> Vec<SyncPath>
     missing.reverse();
     missing.retain(|above| synced.insert(above, Node::Directory(Dir::new()), None).is_ok());
     missing
+}
+
+/// Whether a directory is made that has gone on one side alone. What is agreed on in it stays so: that it has gone there too has
+/// yet to reach the other side.
+fn is_agreed_directory(synced: &Tree, operation: &Planned) -> bool {
+    matches!(operation, Planned::MakeDirectory { path } if synced.dir(path).is_some())
 }

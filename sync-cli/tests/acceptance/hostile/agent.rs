@@ -136,7 +136,13 @@ fn check_said(fault: &str, bytes: &[u8]) {
 
 fn changes(changes: Vec<Change>) -> ToController {
     let changes = Bounded::new(changes).unwrap();
-    ToController::Changes(Changes { changes, settled: true, complete: true, problems: Problems::new([]) })
+    ToController::Changes(Changes {
+        changes,
+        settled: true,
+        complete: true,
+        problems: Problems::new([]),
+        age_micros: 0,
+    })
 }
 
 fn listing_of(path: SyncPath, entries: Vec<Listed>, last: bool) -> ToController {
@@ -276,7 +282,8 @@ fn fault_45_an_agent_that_floods_and_stalls() {
                 detail: Sentence::new("\x1b[2J".repeat(100)),
             };
             let problems = Problems::new((0..256).map(problem));
-            let changes = Changes { changes: Bounded::default(), settled: true, complete: false, problems };
+            let changes =
+                Changes { changes: Bounded::default(), settled: true, complete: false, problems, age_micros: 0 };
             liar.say(&ToController::Changes(changes)).await;
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -292,6 +299,7 @@ fn fault_45_an_agent_that_floods_and_stalls() {
                     len: 1,
                     executable: false,
                 }),
+                content: None,
             };
             liar.say(&changes((0..4096).map(change).collect())).await;
         }
