@@ -64,6 +64,7 @@ pub use self::{
 };
 use self::{
     compare::{Comparison, apply_change},
+    deletions::Sweep,
     described::Described,
     doubtful::Doubtful,
     flight::Flight,
@@ -160,8 +161,9 @@ pub struct Engine {
     settled: Choices,
     /// Whether the user lets deletions go that would halt the session, until all is done.
     deletions_allowed: bool,
-    /// Whether what is deleted has been counted since something changed.
+    /// Whether what is deleted has been counted as a whole since something changed.
     deletions_counted: bool,
+    sweep: Option<Sweep>,
     conflicts: BTreeMap<SyncPath, (Option<Entry>, Option<Entry>)>,
     halted: Option<String>,
     in_sync: bool,
@@ -188,6 +190,7 @@ impl Engine {
             settled: Choices::default(),
             deletions_allowed: false,
             deletions_counted: false,
+            sweep: None,
             conflicts: BTreeMap::new(),
             halted: None,
             in_sync: false,
@@ -322,6 +325,7 @@ impl Engine {
             // What was sent went to another one, and what is under way comes from it.
             self.doubtful.clear();
             self.taking.disown();
+            self.sweep = None;
         }
         sent.into_iter().for_each(|intent| self.doubtful.remember(intent));
         self.known = Known::new(synced);

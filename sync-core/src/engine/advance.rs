@@ -72,7 +72,7 @@ impl Engine {
         if !matches!(self.link, Link::Up) || self.alpha.is_none() {
             return;
         }
-        if let Some(reason) = self.emptied() {
+        if let Some(reason) = self.emptied().filter(|_| !self.deletions_allowed) {
             return self.halt(reason);
         }
         self.advance_hot();
@@ -95,7 +95,7 @@ impl Engine {
             self.settled.sweep(|path| [alpha.tree.get(path), self.known.beta.get(path)]);
         }
         self.described.rest();
-        self.deletions_allowed = false;
+        self.end_allowance();
         for side in [Side::Alpha, Side::Beta] {
             let solved = self.receiver(side).rest();
             self.actions.extend(solved.into_iter().map(|path| Action::Report(Report::Solved { side, path })));
@@ -151,13 +151,11 @@ impl Engine {
     fn advance_all(&mut self) -> bool {
         while self.flight.bulk_is_open() && (self.taking.is_open() || !self.mode.is_two_way()) {
             let found = self.walk(STEPS_MAX, reconcile);
-            if !self.deletions_counted
-                && let Some(reason) = self.excess(&found)
-            {
+            if let Some(reason) = self.excess(&found) {
                 self.halt(reason);
                 return false;
             }
-            self.deletions_counted = true;
+            self.note_sweep(&found);
             if self.halted.take().is_some() {
                 self.actions.push_back(Action::Report(Report::Resumed));
             }
@@ -227,6 +225,7 @@ impl Engine {
             return false;
         }
         self.known.sent(operations, after.clone());
+        self.note_removed(Side::Beta, &plan.operations);
         let id = self.number();
         self.flight.begin(id, lane, operations.clone(), *content_bytes);
         // What is moved aside is beta's own where it goes.

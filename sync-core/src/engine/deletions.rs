@@ -1,4 +1,8 @@
 //! Deletions that look like an accident: they halt the session until the user lets them go.
+//!
+//! Counted is a *sweep*: what is removed on a side from when a walk first finds something to remove until a walk finds nothing
+//! more and all has been answered. So what is seen, planned or sent in pieces adds up, as long as the pieces follow each other
+//! without a rest; what a person deletes now and then does not.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +10,34 @@ use sync_proto::Entry;
 
 use super::{
     Engine, Side,
+    flight::Flight,
+    plan::Planned,
     reconcile::{Reconciled, Step, reconcile},
 };
-use crate::tree::{Dir, Node, Tree, walk};
+use crate::tree::{Dir, Node, Tree, diff, walk};
 
-/// From how many files on a side it counts how many of them a walk removes.
+/// From how many files on a side it counts how many of them are removed.
 const FILES_MIN: u64 = 20;
 /// One file in so many may go: when more are to go, it is asked for.
 const SHARE: u64 = 2;
 /// Most steps that are looked at. More can't be held in memory for the sake of counting.
 const STEPS_MAX: usize = 1 << 20;
+
+/// What is being removed.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    at_alpha: Swept,
+    at_beta: Swept,
+}
+
+/// The same for one side.
+#[derive(Debug)]
+struct Swept {
+    /// What stood there when it began, without what was under way.
+    before: Tree,
+    /// How many entries operations have removed or moved away since, or will, or have failed to: no fewer than are gone.
+    most: u64,
+}
 
 impl Engine {
     /// The user lets the deletions go for which the session was halted, once.
@@ -24,11 +46,16 @@ impl Engine {
         self.advance();
     }
 
+    /// All is done: what was allowed is over, but that a root is empty.
+    pub(super) fn end_allowance(&mut self) {
+        self.deletions_allowed &= self.emptied().is_some();
+    }
+
     /// Why the state of a side is not brought over as a whole. An emptied root is taken for an accident.
     pub(super) fn emptied(&self) -> Option<String> {
         let (alpha, _) = self.alpha.as_ref()?;
         let files = self.known.synced.entries();
-        if self.deletions_allowed || files == 0 {
+        if files == 0 {
             return None;
         }
         if alpha.tree.entries() == 0 && self.known.ahead.tree.entries() > 0 {
@@ -47,29 +74,94 @@ impl Engine {
         None
     }
 
-    /// Why what a walk has found is not done: it would remove most files of a side.
-    pub(super) fn excess(&self, found: &Reconciled) -> Option<String> {
-        if self.deletions_allowed || !is_suspicious(found) {
+    /// Why what a walk has found is not done: most files of a side would be gone with it.
+    pub(super) fn excess(&mut self, found: &Reconciled) -> Option<String> {
+        let removes = [&found.at_alpha, &found.at_beta].into_iter().flatten().any(|step| removed(step).is_some());
+        if self.deletions_allowed || !removes {
             return None;
         }
-        let all = found.truncated.then(|| self.walk(STEPS_MAX, reconcile));
-        let found = all.as_ref().unwrap_or(found);
         let (alpha, _) = self.alpha.as_ref()?;
-        let sides = [(Side::Beta, &found.at_beta, &self.known.ahead.tree), (Side::Alpha, &found.at_alpha, &alpha.tree)];
-        sides.into_iter().find_map(|(side, steps, tree)| {
-            let gone = removed_files(steps);
-            let there = files_up_to(tree, gone.saturating_mul(SHARE).max(FILES_MIN));
-            let name = match side {
-                Side::Alpha => "source",
-                Side::Beta => "destination",
-            };
-            (there >= FILES_MIN && gone.saturating_mul(SHARE) > there).then(|| {
-                format!(
-                    "{gone} of {there} files at the {name} would be deleted: nothing is done. Put them back on the other \
-                     side, or allow the deletions"
-                )
-            })
-        })
+        let begin = |tree: &Tree| Swept { before: tree.clone(), most: 0 };
+        let Sweep { at_alpha, at_beta } =
+            self.sweep.get_or_insert_with(|| Sweep { at_alpha: begin(&alpha.tree), at_beta: begin(&self.known.beta) });
+        if !at_alpha.is_suspicious(&found.at_alpha) && !at_beta.is_suspicious(&found.at_beta) {
+            return None;
+        }
+        if !found.truncated {
+            return self.excess_of(found);
+        }
+        if self.deletions_counted {
+            return None;
+        }
+        let reason = self.excess_of(&self.walk(STEPS_MAX, reconcile));
+        self.deletions_counted = reason.is_none();
+        reason
+    }
+
+    fn excess_of(&self, found: &Reconciled) -> Option<String> {
+        let Sweep { at_alpha, at_beta } = self.sweep.as_ref()?;
+        let (alpha, _) = self.alpha.as_ref()?;
+        let at_beta = at_beta.excess(&self.known.ahead.tree, &self.flight, &found.at_beta);
+        let at_alpha = || at_alpha.excess(&alpha.tree, self.taking.flight(), &found.at_alpha);
+        let (name, (gone, there)) =
+            at_beta.map(|excess| ("destination", excess)).or_else(|| Some(("source", at_alpha()?)))?;
+        Some(format!(
+            "{gone} of {there} files at the {name} would be gone: nothing more is deleted. Put them back on the other side, \
+             or allow the deletions"
+        ))
+    }
+
+    /// A walk over everything: whether anything is still being removed.
+    pub(super) fn note_sweep(&mut self, found: &Reconciled) {
+        let is_removal = |operation: &Planned| matches!(operation, Planned::Remove { .. } | Planned::Move { .. });
+        let goes_on = || {
+            let steps = [&found.at_alpha, &found.at_beta].into_iter().flatten();
+            found.truncated
+                || steps.filter_map(removed).next().is_some()
+                || self.flight.batched().chain(self.taking.flight().batched()).any(is_removal)
+        };
+        if self.deletions_allowed || (self.sweep.is_some() && !goes_on()) {
+            self.sweep = None;
+        }
+    }
+
+    /// Operations are sent to a side.
+    pub(super) fn note_removed(&mut self, side: Side, operations: &[Planned]) {
+        let Some(Sweep { at_alpha, at_beta }) = &mut self.sweep else { return };
+        let swept = match side {
+            Side::Alpha => at_alpha,
+            Side::Beta => at_beta,
+        };
+        for operation in operations {
+            match operation {
+                Planned::Remove { old: node, .. } | Planned::Move { node, .. } => swept.most += node.entries(),
+                Planned::MakeDirectory { .. } | Planned::Put { .. } => {}
+            }
+        }
+    }
+}
+
+impl Swept {
+    /// How many entries are gone at most, with these steps.
+    fn most(&self, steps: &[Step]) -> u64 {
+        self.most + steps.iter().filter_map(removed).map(Node::entries).sum::<u64>()
+    }
+
+    /// Whether so much is removed that it has to be counted.
+    fn is_suspicious(&self, steps: &[Step]) -> bool {
+        self.most(steps) > FILES_MIN / SHARE
+    }
+
+    /// How many files are gone of how many that were there, where those are too many.
+    fn excess(&self, now: &Tree, flight: &Flight, steps: &[Step]) -> Option<(u64, u64)> {
+        let is_excess = |gone: u64, there: u64| there >= FILES_MIN && gone.saturating_mul(SHARE) > there;
+        let most = self.most(steps);
+        let there = files_up_to(&self.before, most.saturating_mul(SHARE).max(FILES_MIN));
+        if !is_excess(most, there) {
+            return None;
+        }
+        let gone = gone_files(&self.before, &after(now, flight, steps)).min(most);
+        is_excess(gone, there).then_some((gone, there))
     }
 }
 
@@ -82,28 +174,41 @@ fn removed(step: &Step) -> Option<&Node> {
     }
 }
 
-/// Whether so much is removed that it has to be counted.
-fn is_suspicious(found: &Reconciled) -> bool {
-    let entries = |steps: &[Step]| steps.iter().filter_map(removed).map(Node::entries).sum::<u64>();
-    [&found.at_alpha, &found.at_beta].iter().any(|steps| entries(steps) > FILES_MIN / SHARE)
-}
-
-/// How many files and symlinks go. What is put elsewhere on the same side does not count: it is moved.
-fn removed_files(steps: &[Step]) -> u64 {
-    let mut put: BTreeMap<Entry, u64> = BTreeMap::new();
-    for step in steps {
-        if let Step::Create { new, .. } | Step::Replace { new, .. } = step {
-            leaves(new).for_each(|leaf| *put.entry(leaf.entry()).or_default() += 1);
+/// A side when all is done that is under way to it, and these steps.
+fn after(now: &Tree, flight: &Flight, steps: &[Step]) -> Tree {
+    let mut tree = now.clone();
+    for operation in flight.operations() {
+        if operation.is_possible(&tree) {
+            operation.apply_to(&mut tree);
         }
     }
-    let is_gone = |leaf: &&Node| match put.get_mut(&leaf.entry()) {
-        Some(count) if *count > 0 => {
-            *count -= 1;
-            false
+    for step in steps {
+        match step {
+            Step::Create { path, new } | Step::Replace { path, new, .. } => {
+                drop(tree.insert(path, new.clone(), None));
+            }
+            Step::Remove { path, .. } => drop(tree.remove(path)),
+            Step::Aside { path, old, to } => {
+                tree.remove(path);
+                drop(tree.insert(to, old.clone(), None));
+            }
         }
-        _ => true,
-    };
-    steps.iter().filter_map(removed).flat_map(leaves).filter(is_gone).count() as u64
+    }
+    tree
+}
+
+/// How many files and symlinks are gone. What was put elsewhere does not count: it is moved.
+fn gone_files(before: &Tree, after: &Tree) -> u64 {
+    let (mut gone, mut put) = (BTreeMap::<Entry, u64>::new(), BTreeMap::<Entry, u64>::new());
+    for difference in diff(before.root(), after.root()) {
+        let is_file = |node: Option<&Node>| node.is_some_and(|node| node.as_dir().is_none());
+        if is_file(difference.old) && is_file(difference.new) {
+            continue;
+        }
+        difference.old.into_iter().flat_map(leaves).for_each(|leaf| *gone.entry(leaf.entry()).or_default() += 1);
+        difference.new.into_iter().flat_map(leaves).for_each(|leaf| *put.entry(leaf.entry()).or_default() += 1);
+    }
+    gone.iter().map(|(entry, count)| count.saturating_sub(put.get(entry).copied().unwrap_or_default())).sum()
 }
 
 fn leaves(node: &Node) -> impl Iterator<Item = &Node> {

@@ -142,6 +142,11 @@ impl Flight {
         self.sent.keys().copied()
     }
 
+    /// All operations in flight, in the order in which they were sent.
+    pub(super) fn operations(&self) -> impl Iterator<Item = &Planned> {
+        self.sent.values().flat_map(|sent| &sent.operations)
+    }
+
     /// The operations of batches in flight, in the order in which they were sent.
     pub(super) fn batched(&self) -> impl Iterator<Item = &Planned> {
         self.sent.values().filter(|sent| sent.lane != Lane::Stream).flat_map(|sent| &sent.operations)

@@ -34,6 +34,10 @@ impl Taking {
         self.flight.is_empty()
     }
 
+    pub(super) fn flight(&self) -> &Flight {
+        &self.flight
+    }
+
     /// Whether another batch may be given.
     pub(super) fn is_open(&self) -> bool {
         self.flight.bulk_is_open()
@@ -148,6 +152,7 @@ impl Engine {
                 Planned::MakeDirectory { .. } | Planned::Put { .. } => {}
             }
         }
+        self.note_removed(Side::Alpha, &operations);
         let id = self.number();
         self.taking.flight.begin(id, lane, operations.clone(), content_bytes);
         self.actions.push_back(Action::Take { id, urgent: lane == Lane::Urgent, operations });

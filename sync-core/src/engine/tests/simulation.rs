@@ -24,7 +24,7 @@ use std::{
 use sync_proto::message::ToController;
 
 use self::{
-    agent::{Agent, Heard, touched, visible},
+    agent::{Agent, Heard, changed, visible},
     alpha::{Laptop, Taken},
     disk::{Disk, entries},
     ledger::Ledger,
@@ -66,6 +66,16 @@ enum Said {
     Batch(BatchId, Vec<Planned>),
 }
 
+/// What operations remove.
+#[derive(Default)]
+struct Removed {
+    /// Of how many files.
+    of: usize,
+    gone: BTreeMap<SyncPath, Entry>,
+    /// What is put somewhere: it is moved.
+    put: BTreeSet<Entry>,
+}
+
 struct World {
     kind: Kind,
     random: Random,
@@ -102,6 +112,10 @@ struct World {
     doubtful: BTreeSet<SyncPath>,
     /// Problems that the user has been told of.
     told: BTreeSet<(Side, SyncPath)>,
+    /// What operations remove at a side, until all is done.
+    removed: BTreeMap<Side, Removed>,
+    /// Most files that a side had so far.
+    most_files: usize,
     /// The user has let deletions go.
     allowed: bool,
     sent: usize,
@@ -139,6 +153,8 @@ impl World {
             excused: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             told: BTreeSet::new(),
+            removed: BTreeMap::new(),
+            most_files: 0,
             allowed: false,
             sent: 0,
             steps: 0,
@@ -301,7 +317,12 @@ impl World {
                 self.stale.clear();
                 self.agent.wipe();
                 self.wiped = true;
-                // What is under way to alpha is of a replica that is no more.
+                // What is under way to alpha is of a replica that is no more: it may have had elsewhere what goes here.
+                for operation in self.laptop.taken.iter().flat_map(|taken| &taken.operations) {
+                    if let Planned::Remove { old, .. } = operation {
+                        self.ledger.give_up(Some(old));
+                    }
+                }
                 self.excused.extend(self.laptop.under_way());
             }
             _ if self.random.one_in(2) => self.empty_alpha(),
@@ -318,11 +339,10 @@ impl World {
             self.excused.extend(along);
         }
         self.check_destroyed();
-        let mut removed = BTreeMap::new();
         while let Some(action) = self.engine.poll_action() {
             self.say(|| format!("    {action:?}"));
             format!("{action:?}").hash(&mut self.trace);
-            self.count_removed(&action, &mut removed);
+            self.note_removed(&action);
             match action {
                 Action::Request(paths) => self.lanes[0].push_back(Said::Request(paths)),
                 Action::Describe { id, paths } => {
@@ -358,7 +378,7 @@ impl World {
                 Action::Report(report) => self.reported(report),
             }
         }
-        self.check_removed(&removed);
+        self.check_removed();
     }
 
     /// Lets everything run its course.

@@ -283,7 +283,11 @@ fn graft(tree: &mut Tree, from: &Tree, at: &SyncPath) {
     }
 }
 
-/// The paths that a set of operations may have changed.
-pub(super) fn touched(operations: &[Planned]) -> BTreeSet<SyncPath> {
-    operations.iter().flat_map(Planned::touches).cloned().collect()
+/// The paths that a set of operations may have changed: not those that content is only copied from.
+pub(super) fn changed(operations: &[Planned]) -> BTreeSet<SyncPath> {
+    let from = |operation: &Planned| match operation {
+        Planned::Move { from, .. } => Some(from.clone()),
+        Planned::MakeDirectory { .. } | Planned::Put { .. } | Planned::Remove { .. } => None,
+    };
+    operations.iter().flat_map(|operation| from(operation).into_iter().chain([operation.path().clone()])).collect()
 }

@@ -48,7 +48,7 @@ impl Laptop {
 
     /// Paths that are being changed.
     pub(super) fn under_way(&self) -> impl Iterator<Item = SyncPath> {
-        self.taken.iter().flat_map(|taken| touched(&taken.operations))
+        self.taken.iter().flat_map(|taken| changed(&taken.operations))
     }
 }
 

@@ -40,6 +40,7 @@ impl World {
         if kept.is_empty() {
             self.unanswered.remove(&id);
         } else {
+            self.unanswered.insert(id, changed(&kept));
             self.lanes[lane].push_back(Said::Batch(id, kept));
         }
     }

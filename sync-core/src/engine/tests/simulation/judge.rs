@@ -3,6 +3,9 @@
 use super::*;
 use crate::engine::Recorded;
 
+/// With fewer files on a side any number may go.
+const FILES_MIN: usize = 20;
+
 impl World {
     pub(super) fn check_number(&mut self, id: BatchId) {
         assert!(self.last_id.is_none_or(|last| last < id), "a number is used twice");
@@ -12,16 +15,23 @@ impl World {
     /// An operation at beta needs evidence, and fits the limits.
     pub(super) fn check_sent(&mut self, id: BatchId, operations: &[Planned]) {
         self.check_number(id);
-        self.unanswered.insert(id, touched(operations));
+        self.unanswered.insert(id, changed(operations));
         assert!(self.unanswered.len() <= sync_proto::limits::BATCHES_IN_FLIGHT_MAX);
         assert!(operations.len() <= sync_proto::limits::BATCH_OPERATIONS_MAX);
         self.sent += operations.len();
         Self::check_apart(operations, self.laptop.under_way());
+        self.note_overruled(operations);
         let view = &self.laptop.view;
         for operation in operations {
             let (at, old) = match operation {
                 Planned::Remove { path, old } => (path, old),
-                Planned::Move { from, node, .. } => (from, node),
+                Planned::Move { from, to, node } => {
+                    if self.engine.known.asides.contains(to) {
+                        // All of it is beta's own now.
+                        self.excused.insert(to.clone());
+                    }
+                    (from, node)
+                }
                 Planned::MakeDirectory { .. } | Planned::Put { .. } => continue,
             };
             let replaced = view.tree.get(at).is_some();
@@ -33,6 +43,23 @@ impl World {
             );
             if !matches!(operation, Planned::Move { .. }) {
                 self.check_ignored(at, old);
+            }
+        }
+    }
+
+    /// Where alpha has a version of its own, beta's is given up by the mode, whatever alpha has when it is done.
+    fn note_overruled(&mut self, operations: &[Planned]) {
+        if self.kind.mode != Mode::TwoWayResolved {
+            return;
+        }
+        for operation in operations {
+            let (at, old) = match operation {
+                Planned::Put { path, old: Some(old), .. } => (path, Node::from_entry(old.clone())),
+                Planned::Remove { path, old } => (path, old.clone()),
+                Planned::MakeDirectory { .. } | Planned::Put { .. } | Planned::Move { .. } => continue,
+            };
+            if self.laptop.view.tree.get(at).is_some() {
+                self.ledger.give_up(Some(&old));
             }
         }
     }
@@ -74,9 +101,10 @@ impl World {
 
     /// What is done at one side is nowhere near what is under way to the other.
     fn check_apart(operations: &[Planned], other: impl Iterator<Item = SyncPath>) {
+        let changed = changed(operations);
         for other in other {
-            let is_near = |at: &SyncPath| other.starts_with(at) || at.starts_with(&other);
-            let near = operations.iter().map(Planned::path).find(|at| is_near(at));
+            let is_near = |at: &&SyncPath| other.starts_with(at) || at.starts_with(&other);
+            let near = changed.iter().find(is_near);
             assert!(near.is_none(), "{near:?} is near {other}, which is under way the other way");
         }
     }
@@ -91,70 +119,77 @@ impl World {
             gone.into_iter().flat_map(|(side, gone)| gone.into_iter().map(move |(at, node)| (side, at, node)))
         {
             let is_dir = node.as_dir().is_some();
-            let (rules, other) = match side {
-                Side::Alpha => (self.laptop.rules, &self.agent.disk.tree),
-                Side::Beta => (self.agent.ignores, &self.laptop.disk.tree),
+            let rules = match side {
+                Side::Alpha => self.laptop.rules,
+                Side::Beta => self.agent.ignores,
             };
             // With other rules than those that it was planned by, the hand of the clock is all that there is against it.
             let ignored = rules == 0 && self.rules[0].is_ignored(&at, is_dir);
             assert!(!ignored, "{at} is ignored at {side:?}, and destroyed");
-            if self.may_lose(side, &at, &node) {
+            if self.may_lose(&node) {
                 continue;
             }
-            let missed = self.ledger.missed(&node, other);
+            let missed = self.ledger.missed(&node, [&self.laptop.disk.tree, &self.agent.disk.tree]);
             assert!(missed.is_none(), "{at}: content of {side:?} is lost: {missed:?}");
         }
     }
 
     /// Whether the mode says that what a hand wrote there gives way.
-    fn may_lose(&self, side: Side, at: &SyncPath, node: &Node) -> bool {
+    fn may_lose(&self, node: &Node) -> bool {
         match self.kind.mode {
             Mode::OneWayReplica => true,
             Mode::OneWaySafe => !hand::is_foreign(node),
-            Mode::TwoWaySafe => false,
-            // Alpha's version stays where both have one.
-            Mode::TwoWayResolved => {
-                let mut there = std::iter::successors(Some(at.clone()), SyncPath::parent);
-                let tree = &self.laptop.disk.tree;
-                side == Side::Beta
-                    && there.any(|at| !at.is_root() && tree.get(&at).is_some_and(|node| node.as_dir().is_none()))
-                    || side == Side::Beta && tree.get(at).is_some()
-            }
+            Mode::TwoWaySafe | Mode::TwoWayResolved => false,
         }
     }
 
-    /// How many files the operations of one round remove, by side.
-    pub(super) fn count_removed(&self, action: &Action, removed: &mut BTreeMap<Side, (BTreeSet<Entry>, Vec<Entry>)>) {
+    /// What operations remove at a side until all is done.
+    pub(super) fn note_removed(&mut self, action: &Action) {
         let (side, operations) = match action {
             Action::Send { operations, .. } => (Side::Beta, operations),
             Action::Take { operations, .. } => (Side::Alpha, operations),
             _ => return,
         };
-        let (put, gone) = removed.entry(side).or_default();
+        let removed = self.removed.entry(side).or_default();
+        let is_first = removed.gone.is_empty();
         for operation in operations {
             match operation {
-                Planned::Put { entry, .. } => drop(put.insert(entry.clone())),
-                Planned::Remove { old, .. } => {
-                    gone.extend(entries(old).map(|(_, node)| node.entry()).filter(|entry| *entry != Entry::Directory));
+                Planned::Put { path, entry, .. } => {
+                    removed.gone.remove(path);
+                    removed.put.insert(entry.clone());
                 }
-                Planned::MakeDirectory { .. } | Planned::Move { .. } => {}
+                Planned::Move { to, node, .. } => {
+                    removed.put.extend(entries(node).map(|(_, node)| node.entry()));
+                    removed.gone.remove(to);
+                }
+                Planned::Remove { path, old } => {
+                    let files = entries(old).filter(|(_, node)| node.as_dir().is_none());
+                    removed.gone.extend(files.map(|(below, node)| (path.join_path(&below).unwrap(), node.entry())));
+                }
+                Planned::MakeDirectory { .. } => {}
             }
+        }
+        if is_first {
+            removed.of = match side {
+                Side::Alpha => files(&self.laptop.view.tree),
+                // What has just been planned is done in what will be.
+                Side::Beta => files(&self.engine.known.ahead.tree) + removed.gone.len(),
+            };
         }
     }
 
     /// Most files of a side go only when the user has said so.
-    pub(super) fn check_removed(&self, removed: &BTreeMap<Side, (BTreeSet<Entry>, Vec<Entry>)>) {
-        for (side, (put, gone)) in removed {
-            let tree = match side {
-                Side::Alpha => &self.laptop.view.tree,
-                // What beta has beside what is under way.
-                Side::Beta => &self.engine.known.beta,
-            };
-            let files = walk(tree.root()).filter(|(_, node, _)| node.as_dir().is_none()).count();
-            let gone = gone.iter().filter(|entry| !put.contains(entry)).count();
+    pub(super) fn check_removed(&mut self) {
+        for (side, Removed { of, gone, put }) in &self.removed {
+            let gone = gone.values().filter(|entry| !put.contains(entry)).count();
             // What is under way may have made it less; no run has more than a few files beside those many.
-            let most = gone * 2 > files + MANY / 2 && files >= MANY;
-            assert!(!most || self.allowed, "{gone} of {files} files of {side:?} go, and nobody was asked");
+            let most = gone * 2 > of + MANY / 2 && *of >= MANY;
+            assert!(!most || self.allowed, "{gone} of {of} files of {side:?} go, and nobody was asked");
+        }
+        let disks = [&self.laptop.disk, &self.agent.disk];
+        self.most_files = disks.iter().map(|disk| files(&disk.tree)).fold(self.most_files, usize::max);
+        if self.engine.is_in_sync() || self.allowed {
+            self.removed.clear();
         }
     }
 
@@ -189,7 +224,8 @@ impl World {
                 let at = (side, path);
                 assert!(self.told.remove(&at), "{at:?} is solved, and never was reported");
             }
-            Report::InSync => self.allowed = false,
+            // It holds for as long as there is nothing else.
+            Report::InSync => self.allowed = self.engine.emptied().is_some(),
             Report::Conflict { path, .. } => assert!(
                 self.engine.halted().is_some()
                     || self.engine.conflicts().all(|(at, _, _)| *at != path)
@@ -227,8 +263,7 @@ impl World {
         let (alpha, beta) = (&self.laptop.view.tree, &self.agent.index);
         if self.engine.halted().is_some() {
             let is_empty = alpha.entries() == 0 || (self.kind.mode.is_two_way() && beta.entries() == 0);
-            let is_large = [alpha, beta].iter().any(|tree| tree.entries() >= MANY as u64);
-            assert!(is_empty || is_large, "it is halted");
+            assert!(is_empty || self.most_files >= FILES_MIN, "it is halted");
             return;
         }
         assert!(self.engine.is_in_sync(), "it is quiet, and not in sync");
@@ -273,7 +308,7 @@ impl World {
         let is_dir = self.agent.index.dir(at).is_some();
         let left_alone = rules.is_ignored(at, is_dir) || has_ignored(&self.agent.disk.tree, rules, at);
         // What held it back may have gone since, unseen.
-        let left_alone = left_alone || self.engine.at_beta.kept.contains(at);
+        let left_alone = left_alone || self.engine.at_beta.has_kept(at);
         if self.kind.mode.is_two_way() {
             assert!(left_alone, "{at} is left at beta alone: {there:?}");
             return;
@@ -298,7 +333,7 @@ impl World {
             || rules.is_ignored(at, is_dir(&self.laptop.disk.tree))
             || has_ignored(&self.laptop.disk.tree, &self.rules[self.laptop.rules], at)
             || has_ignored(&self.agent.disk.tree, rules, at)
-            || self.engine.at_alpha.kept.contains(at);
+            || self.engine.at_alpha.has_kept(at);
         assert!(left_alone, "{at} is left at alpha alone: {here:?}");
     }
 
@@ -358,6 +393,10 @@ impl World {
             assert!(is_reason || self.engine.halted().is_some(), "{at} is settled, and still a conflict");
         }
     }
+}
+
+fn files(tree: &Tree) -> usize {
+    walk(tree.root()).filter(|(_, node, _)| node.as_dir().is_none()).count()
 }
 
 /// Whether something beneath takes no part.

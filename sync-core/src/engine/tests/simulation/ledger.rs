@@ -20,6 +20,11 @@ impl Ledger {
     pub(super) fn hand(&mut self, before: &Tree, after: &Tree) {
         let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());
         for difference in diff(before.root(), after.root()) {
+            let content = |node: Option<&Node>| node.and_then(|node| node.entry().content());
+            if content(difference.old).is_some() && content(difference.old) == content(difference.new) {
+                // Only the executable bit.
+                continue;
+            }
             old.extend(contents(difference.old));
             new.extend(contents(difference.new));
         }
@@ -32,10 +37,11 @@ impl Ledger {
         self.given_up.extend(contents(node));
     }
 
-    /// The first content in `node` that is missed, where the other side has `other`.
-    pub(super) fn missed(&self, node: &Node, other: &Tree) -> Option<ContentId> {
+    /// The first content in `node` that is missed, where this is what both sides still have.
+    pub(super) fn missed(&self, node: &Node, left: [&Tree; 2]) -> Option<ContentId> {
         let is_there = |content: &ContentId| {
-            walk(other.root()).any(|(_, node, _)| matches!(node, Node::File { content: there, .. } if there == content))
+            let mut left = left.into_iter().flat_map(|tree| walk(tree.root()));
+            left.any(|(_, node, _)| matches!(node, Node::File { content: there, .. } if there == content))
         };
         contents(Some(node)).find(|content| !self.given_up.contains(content) && !is_there(content))
     }
