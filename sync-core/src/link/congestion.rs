@@ -6,7 +6,7 @@
 //! [`RATE_MAX`] is. So the window is capped by that rate times the shortest round trip seen, and never below
 //! [`CAP_MIN`]: on busy cores a round trip takes as long as it takes to get a processor.
 //!
-//! Over a distance the cap is out of reach (62 MB at 50 ms), and this is Cubic as it was.
+//! Over a distance the cap is more than a slower link can use (62 MB at 50 ms), and this is Cubic as it was.
 
 use std::{
     any::Any,
