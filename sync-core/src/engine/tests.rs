@@ -4,6 +4,7 @@ mod cost;
 mod failures;
 mod intents;
 mod lanes;
+pub(super) mod mutants;
 mod planning;
 mod plans;
 mod reconciled;

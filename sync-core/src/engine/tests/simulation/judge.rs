@@ -148,6 +148,8 @@ impl World {
         let (side, operations) = match action {
             Action::Send { operations, .. } => (Side::Beta, operations),
             Action::Take { operations, .. } => (Side::Alpha, operations),
+            Action::Stream { stream, .. } => return self.note_put(Side::Beta, stream),
+            Action::TakeStream { stream, .. } => return self.note_put(Side::Alpha, stream),
             _ => return,
         };
         let removed = self.removed.entry(side).or_default();
@@ -178,12 +180,17 @@ impl World {
         }
     }
 
+    fn note_put(&mut self, side: Side, stream: &PlannedStream) {
+        let removed = self.removed.entry(side).or_default();
+        removed.gone.remove(&stream.path);
+        removed.put.insert(stream.entry.clone());
+    }
+
     /// Most files of a side go only when the user has said so.
     pub(super) fn check_removed(&mut self) {
         for (side, Removed { of, gone, put }) in &self.removed {
             let gone = gone.values().filter(|entry| !put.contains(entry)).count();
-            // What is under way may have made it less; no run has more than a few files beside those many.
-            let most = gone * 2 > of + MANY / 2 && *of >= MANY;
+            let most = gone * 2 > *of && *of >= FILES_MIN;
             assert!(!most || self.allowed, "{gone} of {of} files of {side:?} go, and nobody was asked");
         }
         let disks = [&self.laptop.disk, &self.agent.disk];
