@@ -1,7 +1,7 @@
 //! Deletions that look like an accident: they halt the session until the user lets them go.
 //!
 //! Counted is a *sweep*: what is removed on a side from when a walk first finds something to remove until a walk finds nothing
-//! more and all has been answered. So what is seen, planned or sent in pieces adds up, as long as the pieces follow each other
+//! more and all that was to be removed has been answered. So what is seen, planned or sent in pieces adds up, as long as the pieces follow each other
 //! without a rest; what a person deletes now and then does not.
 
 use std::collections::BTreeMap;

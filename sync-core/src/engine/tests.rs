@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod cost;
+mod deletions;
 mod failures;
 mod intents;
 mod lanes;

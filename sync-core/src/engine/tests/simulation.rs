@@ -117,7 +117,8 @@ struct World {
     doubtful: BTreeSet<SyncPath>,
     /// Problems that the user has been told of.
     told: BTreeSet<(Side, SyncPath)>,
-    /// What operations remove at a side, until all is done.
+    /// What is being removed at a side, and by what.
+    removing: BTreeSet<BatchId>,
     removed: BTreeMap<Side, Removed>,
     /// Most files that a side had so far.
     most_files: usize,
@@ -159,6 +160,7 @@ impl World {
             excused: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             told: BTreeSet::new(),
+            removing: BTreeSet::new(),
             removed: BTreeMap::new(),
             most_files: 0,
             allowed: false,
@@ -323,6 +325,7 @@ impl World {
                 self.cut();
                 self.say(|| "beta is empty".to_owned());
                 self.stale.clear();
+                self.ledger.wiped(&self.agent.disk.tree, &self.laptop.disk.tree);
                 self.agent.wipe();
                 self.wiped = true;
                 // What is under way to alpha is of a replica that is no more: it may have had elsewhere what goes here.
@@ -436,6 +439,10 @@ impl World {
                 || !self.laptop.taken.is_empty()
                 || self.agent.is_busy();
             if moving || round < 4 {
+                continue;
+            }
+            if self.agent.has_unseen() {
+                self.agent.observe(None);
                 continue;
             }
             let Some(due) = self.engine.timeout() else { return };
