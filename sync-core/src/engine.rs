@@ -43,6 +43,7 @@ pub mod plan;
 mod receiver;
 pub mod reconcile;
 mod resolve;
+mod rule;
 mod taking;
 #[cfg(test)]
 mod tests;
@@ -71,6 +72,7 @@ use self::{
     known::Known,
     receiver::Receiver,
     resolve::Choices,
+    rule::{Rule, holds},
     taking::Taking,
     view::View,
 };
@@ -324,7 +326,9 @@ impl Engine {
         if self.replica.replace(opened.replica) != Some(opened.replica) {
             // What was sent went to another one, and what is under way comes from it.
             self.doubtful.clear();
-            self.taking.disown();
+            if holds(Rule::OtherReplica) {
+                self.taking.disown();
+            }
             self.sweep = None;
         }
         sent.into_iter().for_each(|intent| self.doubtful.remember(intent));

@@ -1,7 +1,7 @@
 //! Deletions that look like an accident: they halt the session until the user lets them go.
 //!
 //! Counted is a *sweep*: what is removed on a side from when a walk first finds something to remove until a walk finds nothing
-//! more and all has been answered. So what is seen, planned or sent in pieces adds up, as long as the pieces follow each other
+//! more and all that was to be removed has been answered. So what is seen, planned or sent in pieces adds up, as long as the pieces follow each other
 //! without a rest; what a person deletes now and then does not.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use super::{
     flight::Flight,
     plan::Planned,
     reconcile::{Reconciled, Step, reconcile},
+    rule::{Rule, holds},
 };
 use crate::tree::{Dir, Node, Tree, diff, walk};
 
@@ -48,14 +49,14 @@ impl Engine {
 
     /// All is done: what was allowed is over, but that a root is empty.
     pub(super) fn end_allowance(&mut self) {
-        self.deletions_allowed &= self.emptied().is_some();
+        self.deletions_allowed &= self.emptied().is_some() || !holds(Rule::AllowedOnce);
     }
 
     /// Why the state of a side is not brought over as a whole. An emptied root is taken for an accident.
     pub(super) fn emptied(&self) -> Option<String> {
         let (alpha, _) = self.alpha.as_ref()?;
         let files = self.known.synced.entries();
-        if files == 0 {
+        if files == 0 || !holds(Rule::EmptyRootHalts) {
             return None;
         }
         if alpha.tree.entries() == 0 && self.known.ahead.tree.entries() > 0 {
@@ -77,8 +78,11 @@ impl Engine {
     /// Why what a walk has found is not done: most files of a side would be gone with it.
     pub(super) fn excess(&mut self, found: &Reconciled) -> Option<String> {
         let removes = [&found.at_alpha, &found.at_beta].into_iter().flatten().any(|step| removed(step).is_some());
-        if self.deletions_allowed || !removes {
+        if self.deletions_allowed || !removes || !holds(Rule::ManyDeletionsHalt) {
             return None;
+        }
+        if !holds(Rule::PiecesAddUp) {
+            self.sweep = None;
         }
         let (alpha, _) = self.alpha.as_ref()?;
         let begin = |tree: &Tree| Swept { before: tree.clone(), most: 0 };
