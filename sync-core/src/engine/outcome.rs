@@ -174,6 +174,9 @@ impl Engine {
         *count += 1;
         if *count >= MISMATCHES_MAX {
             self.fail(side, path, "something that takes no part in it stands there, or keeps changing", now);
+        } else if side == Side::Alpha {
+            // It has changed there, and not been looked at yet. Until it has, another try would meet the same.
+            self.at_alpha.held.hold(operation.path(), None, Some(now));
         }
     }
 
