@@ -90,13 +90,13 @@ fn what_is_only_moved_does_not_count() {
     let (mut engine, mut alpha) = with_files(24);
     let moved = alpha.remove(&path("d")).unwrap();
     alpha.insert(&path("e"), moved, None).unwrap();
-    let sent = see(&mut engine, &alpha);
+    let moves = see(&mut engine, &alpha);
     assert!(engine.halted().is_none());
     // It can't be moved: the content is copied, and then removed where it was.
-    for (id, count) in sent {
+    for (id, count) in moves {
         answer(&mut engine, id, vec![Outcome::Mismatch; count], Duration::ZERO);
     }
-    let mut batches = self::sent(&mut engine);
+    let mut batches = sent(&mut engine);
     assert!(!batches.is_empty());
     while !batches.is_empty() {
         batches = all_applied(&mut engine, batches);
@@ -118,7 +118,7 @@ fn an_empty_root_that_was_allowed_stays_allowed() {
     let is_kept = |operation: &Planned| *operation.path() == path("d");
     let outcome = |operation| if is_kept(operation) { Outcome::Kept } else { Outcome::Applied };
     answer(&mut engine, id, operations.iter().map(outcome).collect(), Duration::ZERO);
-    let mut batches = self::sent(&mut engine);
+    let mut batches = sent(&mut engine);
     while !batches.is_empty() {
         batches = all_applied(&mut engine, batches);
     }
