@@ -75,6 +75,10 @@ fn found_out(mutant: Mutant) -> Option<(u64, String)> {
     MUTANT.set(Some(mutant));
     let found = run_all(0..SEEDS);
     MUTANT.set(None);
+    match &found {
+        Err((seed, reason)) => println!("{mutant:?}: seed {seed}: {reason}"),
+        Ok(_) => println!("{mutant:?}: NOT FOUND in {SEEDS} seeds"),
+    }
     found.err()
 }
 
@@ -86,12 +90,6 @@ fn every_rule_is_missed() {
         let other = scope.spawn(|| all(right));
         [all(left), other.join().unwrap()].concat()
     });
-    for (mutant, found) in &found {
-        match found {
-            Some((seed, reason)) => println!("{mutant:?}: seed {seed}: {reason}"),
-            None => println!("{mutant:?}: NOT FOUND in {SEEDS} seeds"),
-        }
-    }
     let missed: Vec<Mutant> = found.iter().filter(|(_, found)| found.is_none()).map(|(mutant, _)| *mutant).collect();
     assert!(missed.is_empty(), "nobody misses {missed:?}");
 }
