@@ -43,6 +43,7 @@ pub mod plan;
 mod receiver;
 pub mod reconcile;
 mod resolve;
+mod rule;
 mod taking;
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,7 @@ use sync_proto::{
 
 pub use self::{
     action::{Action, Keep, NotSettled, Recorded, Report, Side},
+    deletions::GONE_PERCENT_MAX,
     doubtful::{Intent, Past},
 };
 use self::{
@@ -71,6 +73,7 @@ use self::{
     known::Known,
     receiver::Receiver,
     resolve::Choices,
+    rule::{Rule, holds},
     taking::Taking,
     view::View,
 };
@@ -159,6 +162,7 @@ pub struct Engine {
     described: Described,
     doubtful: Doubtful,
     settled: Choices,
+    gone_percent_max: u64,
     /// Whether the user lets deletions go that would halt the session, until all is done.
     deletions_allowed: bool,
     /// Whether what is deleted has been counted as a whole since something changed.
@@ -188,6 +192,7 @@ impl Engine {
             described: Described::default(),
             doubtful: Doubtful::default(),
             settled: Choices::default(),
+            gone_percent_max: u64::from(GONE_PERCENT_MAX),
             deletions_allowed: false,
             deletions_counted: false,
             sweep: None,
@@ -324,7 +329,9 @@ impl Engine {
         if self.replica.replace(opened.replica) != Some(opened.replica) {
             // What was sent went to another one, and what is under way comes from it.
             self.doubtful.clear();
-            self.taking.disown();
+            if holds(Rule::OtherReplica) {
+                self.taking.disown();
+            }
             self.sweep = None;
         }
         sent.into_iter().for_each(|intent| self.doubtful.remember(intent));

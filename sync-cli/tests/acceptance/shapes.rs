@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::lab::{Lab, body, plant, save_beside, save_in_place, until};
+use super::lab::{Lab, Watch, body, plant, save_beside, save_in_place, until};
 
 /// Each file is removed at the source and saved at the target at nearly the same moment: whichever came first, the edit is
 /// there in the end, or is kept where the event says.
@@ -19,7 +19,10 @@ fn fault_15_delete_against_concurrent_edit() {
         fs::write(lab.source.join(name(number)), body(number, 1_500)).unwrap();
     }
     let agent = lab.agent();
-    let watch = lab.watch(&agent);
+    let mut command = lab.command("watch", agent.port);
+    command.args(["--mode", "one-way-safe", "--max-deletions", "100"]);
+    let watch = Watch::start(command);
+    watch.wait_for("ready");
     lab.settle();
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -15,6 +15,7 @@ use super::{
     plan::{Plan, Planned, PlannedStream, plan},
     receiver::Receiver,
     reconcile::{Choice, Guard, Limits, Reconciled, Sides, Step, reconcile, reconcile_at},
+    rule::{Rule, holds},
     view::View,
 };
 use crate::tree::{Dir, Node};
@@ -27,26 +28,32 @@ struct Around<'a>(&'a Engine);
 impl Guard for Around<'_> {
     fn is_held(&self, path: &SyncPath) -> bool {
         let Engine { flight, taking, at_alpha, at_beta, .. } = self.0;
-        flight.streams(path) || at_beta.held.is_waiting(path) || at_alpha.held.is_waiting(path) || taking.holds(path)
+        flight.streams(path) && holds(Rule::HeldByStream)
+            || at_beta.held.is_waiting(path)
+            || at_alpha.held.is_waiting(path)
+            || taking.holds(path) && holds(Rule::HeldAtAlpha)
     }
 
     fn is_held_beneath(&self, path: &SyncPath) -> bool {
-        self.0.flight.streams_beneath(path) || self.0.taking.holds_beneath(path)
+        let Engine { flight, taking, .. } = self.0;
+        flight.streams_beneath(path) && holds(Rule::HeldByStream)
+            || taking.holds_beneath(path) && holds(Rule::HeldBeneathAtAlpha)
     }
 
     fn has_kept(&self, side: Side, path: &SyncPath) -> bool {
-        match side {
-            Side::Alpha => self.0.at_alpha.has_kept(path),
-            Side::Beta => self.0.at_beta.has_kept(path),
-        }
+        let receiver = match side {
+            Side::Alpha => &self.0.at_alpha,
+            Side::Beta => &self.0.at_beta,
+        };
+        receiver.has_kept(path) && holds(Rule::KeptStays)
     }
 
     fn is_hidden(&self, path: &SyncPath) -> bool {
-        self.0.described.is_hidden(path)
+        self.0.described.is_hidden(path) && holds(Rule::HiddenIsThere)
     }
 
     fn is_ours(&self, path: &SyncPath, node: &Node) -> bool {
-        self.0.doubtful.has(path, node)
+        self.0.doubtful.has(path, node) && holds(Rule::SentIsOurs)
     }
 
     fn is_our_directory(&self, path: &SyncPath) -> bool {
@@ -54,7 +61,7 @@ impl Guard for Around<'_> {
     }
 
     fn is_our_removal(&self, path: &SyncPath) -> bool {
-        self.0.doubtful.has_removal(path)
+        self.0.doubtful.has_removal(path) && holds(Rule::RemovalIsOurs)
     }
 
     fn is_in_doubt(&self, path: &SyncPath) -> bool {
@@ -100,7 +107,7 @@ impl Engine {
             let solved = self.receiver(side).rest();
             self.actions.extend(solved.into_iter().map(|path| Action::Report(Report::Solved { side, path })));
         }
-        if self.doubtful.is_open() && self.is_all_known() {
+        if self.doubtful.is_open() && (self.is_all_known() || !holds(Rule::InMindUntilKnown)) {
             self.doubtful.settle();
             self.actions.push_back(Action::Settled);
         }
@@ -210,7 +217,8 @@ impl Engine {
 
     /// The lane for a batch.
     fn lane(&self, plan: &Plan) -> Lane {
-        let free = || plan.operations.iter().flat_map(Planned::touches).all(|path| !self.flight.bulk_touches(path));
+        let is_free = |path| !self.flight.bulk_touches(path) || !holds(Rule::LanesKeepOrder);
+        let free = || plan.operations.iter().flat_map(Planned::touches).all(is_free);
         if plan.is_light() && self.flight.urgent_is_open() && free() { Lane::Urgent } else { Lane::Bulk }
     }
 
@@ -264,7 +272,8 @@ impl Engine {
             let alone = node.as_ref().and_then(Node::as_dir).is_some_and(Dir::is_empty);
             let certain = if alone { known.beta.dir(&path).is_some() } else { !flight.touches(&path) };
             // What alpha shows before it has answered may not outlast a power cut.
-            if certain && !taking.touches(&path) {
+            let durable = !taking.touches(&path);
+            if (certain || !holds(Rule::AgreedWhenAnswered)) && (durable || !holds(Rule::AgreedWhenDurable)) {
                 known.agree(&path, node, alpha, &mut record);
             }
         }

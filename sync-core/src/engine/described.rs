@@ -11,7 +11,12 @@ use std::{
 
 use sync_proto::{SyncPath, message::BatchId};
 
-use super::{PeerFault, held::Held, view::remove_near};
+use super::{
+    PeerFault,
+    held::Held,
+    rule::{Rule, holds},
+    view::remove_near,
+};
 
 /// Most paths in one question.
 const PATHS_MAX: usize = 4096;
@@ -87,7 +92,9 @@ impl Described {
 
     /// Something changed there: what beta said of it is old.
     pub(super) fn release(&mut self, path: &SyncPath) {
-        remove_near(&mut self.gone, path);
+        if holds(Rule::AnswersAge) {
+            remove_near(&mut self.gone, path);
+        }
         self.hidden.release(path);
     }
 

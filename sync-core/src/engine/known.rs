@@ -7,7 +7,13 @@ use std::collections::BTreeSet;
 
 use sync_proto::SyncPath;
 
-use super::{action::Recorded, flight::Flight, plan::Planned, view::View};
+use super::{
+    action::Recorded,
+    flight::Flight,
+    plan::Planned,
+    rule::{Rule, holds},
+    view::View,
+};
 use crate::tree::{Dir, Node, Tree};
 
 /// After how many changes trees that are not all equal are made to share their memory again.
@@ -91,7 +97,7 @@ impl Known {
             Planned::Remove { path, .. } => self.take_over(path, None, alpha, record),
             Planned::Move { from, to, node } => {
                 self.take_over(from, None, alpha, record);
-                if !self.asides.remove(to) {
+                if !self.asides.remove(to) || !holds(Rule::AsideIsBetas) {
                     self.take_over(to, Some(node.clone()), alpha, record);
                 }
             }

@@ -13,6 +13,7 @@ use super::{
     flight::{Lane, Sent},
     plan::Planned,
     receiver::Receiver,
+    rule::{Rule, holds},
 };
 
 /// After how many mismatches in a row that nothing explains a path waits like one that failed.
@@ -115,6 +116,10 @@ impl Engine {
         let side = done.side;
         let path = operation.path().clone();
         match outcome {
+            Outcome::Mismatch if !holds(Rule::AppliedOnly) => {
+                self.applied(done, &operation, record);
+                return Some(operation);
+            }
             Outcome::Applied => {
                 self.applied(done, &operation, record);
                 return Some(operation);
@@ -169,6 +174,9 @@ impl Engine {
         *count += 1;
         if *count >= MISMATCHES_MAX {
             self.fail(side, path, "something that takes no part in it stands there, or keeps changing", now);
+        } else if side == Side::Alpha {
+            // It has changed there, and not been looked at yet. Until it has, another try would meet the same.
+            self.at_alpha.held.hold(operation.path(), None, Some(now));
         }
     }
 

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use sync_proto::{Name, SyncPath, limits::NAME_BYTES_MAX};
 
-use super::{Engine, Keep, NotSettled, Side, reconcile::Choice};
+use super::{
+    Engine, Keep, NotSettled, Side,
+    reconcile::Choice,
+    rule::{Rule, holds},
+};
 use crate::tree::Node;
 
 /// What marks a version that was moved aside.
@@ -25,7 +29,8 @@ pub(super) struct Choices(BTreeMap<SyncPath, Settled>);
 impl Choices {
     pub(super) fn get(&self, path: &SyncPath, alpha: &Node, beta: &Node) -> Option<&Choice> {
         let settled = self.0.get(path)?;
-        (settled.alpha == *alpha && settled.beta == *beta).then_some(&settled.choice)
+        let as_shown = settled.alpha == *alpha && settled.beta == *beta;
+        (as_shown || !holds(Rule::ChoiceOfVersions)).then_some(&settled.choice)
     }
 
     /// Whether `path` is where something was, or is to be, moved aside to.

@@ -18,6 +18,7 @@ use super::{
     outcome::Done,
     plan::{MoveKey, Planned, PlannedStream, plan},
     reconcile::Step,
+    rule::{Rule, holds},
     view::View,
 };
 
@@ -124,8 +125,9 @@ impl Engine {
     /// Turns steps into operations at alpha, and questions to beta. Whether any came of them.
     pub(super) fn take(&mut self, mut steps: Vec<Step>, truncated: bool) -> bool {
         // What is under way to beta there is answered first.
-        steps.retain(|step| !self.flight.touches(step.path()));
+        steps.retain(|step| !self.flight.touches(step.path()) || !holds(Rule::Apart));
         let is_unsure = |step: &mut Step| matches!(step, Step::Remove { path, .. } if !self.described.is_gone(path));
+        let is_unsure = |step: &mut Step| is_unsure(step) && holds(Rule::AskedFirst);
         let unsure: Vec<Step> = steps.extract_if(.., is_unsure).collect();
         let asked = self.ask(&unsure);
         let movable: BTreeSet<MoveKey> = unsure.iter().filter_map(moved_from).collect();

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod cost;
+mod deletions;
 mod failures;
 mod intents;
 mod lanes;
+pub(super) mod mutants;
 mod planning;
 mod plans;
 mod reconciled;

@@ -437,7 +437,7 @@ fn is_ours_to_write(path: &SyncPath) -> bool {
 }
 
 fn not_ours(path: &SyncPath) -> Outcome {
-    refused(path, ProblemKind::Denied, "the root itself and .synctl are not synchronised")
+    refused(path, ProblemKind::Refused, "the root itself and .synctl are not synchronised")
 }
 
 /// Reads an id, `None` where there is none or what is there is none.

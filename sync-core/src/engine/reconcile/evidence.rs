@@ -3,18 +3,28 @@
 use sync_proto::SyncPath;
 
 use super::{Side, View, Walk};
-use crate::tree::{Dir, Node};
+use crate::{
+    engine::rule::{Rule, holds},
+    tree::{Dir, Node},
+};
 
 impl Walk<'_> {
     /// Whether nothing may be planned here: it is held, or what stands here is not known.
     pub(super) fn is_closed(&self, path: &SyncPath) -> bool {
-        let unknown = |view: &View| view.problems.contains_key(path);
+        let unknown = |view: &View| view.problems.contains_key(path) && holds(Rule::UnknownIsNoEvidence);
         self.limits.guard.is_held(path) || unknown(self.sides.alpha) || unknown(self.sides.beta)
     }
 
     /// Whether what neither side shows at `path` or beneath is really on neither.
     pub(super) fn is_certain(&self, path: &SyncPath) -> bool {
-        [self.sides.alpha, self.sides.beta].iter().all(|view| view.complete && !view.has_unknown_beneath(path))
+        [Side::Alpha, Side::Beta]
+            .into_iter()
+            .all(|side| self.is_complete(side) && !self.view(side).has_unknown_beneath(path))
+    }
+
+    /// Whether what the side does not show has been looked for.
+    pub(super) fn is_complete(&self, side: Side) -> bool {
+        self.view(side).complete || !holds(Rule::CompleteScan)
     }
 
     /// Whether the side has what both agreed on, or what was sent there since: no other hand has changed it.
@@ -47,11 +57,12 @@ impl Walk<'_> {
         let Node::Directory(dir) = node else {
             return true;
         };
-        !self.limits.guard.is_held_beneath(path)
-            && !self.limits.guard.has_kept(side, path)
-            && !self.sides.alpha.has_unknown_beneath(path)
-            && !self.sides.beta.has_unknown_beneath(path)
-            && !self.has_ignored(path, dir)
+        let may_not = self.limits.guard.is_held_beneath(path)
+            || self.limits.guard.has_kept(side, path)
+            || self.sides.alpha.has_unknown_beneath(path) && holds(Rule::UnknownIsNoEvidence)
+            || self.sides.beta.has_unknown_beneath(path) && holds(Rule::UnknownIsNoEvidence)
+            || self.has_ignored(path, dir) && holds(Rule::IgnoredStays);
+        !may_not
     }
 
     pub(super) fn has_ignored(&self, path: &SyncPath, dir: &Dir) -> bool {
@@ -59,6 +70,11 @@ impl Walk<'_> {
             let Ok(child) = path.join(name) else { return true };
             self.is_ignored(&child, node) || node.as_dir().is_some_and(|below| self.has_ignored(&child, below))
         })
+    }
+
+    /// Whether alpha does not show what stands at `path`, whether it has it or not.
+    pub(super) fn is_out_of_sight(&self, path: &SyncPath, node: &Node) -> bool {
+        self.is_ignored(path, node) && holds(Rule::IgnoredIsNotGone)
     }
 
     /// Whether what stands at `path` takes no part, by alpha's rules.

@@ -3,7 +3,10 @@
 use sync_proto::SyncPath;
 
 use super::{Choice, Mode, Side, Step, Walk};
-use crate::tree::{Dir, Node, merge};
+use crate::{
+    engine::rule::{Rule, holds},
+    tree::{Dir, Node, merge},
+};
 
 impl Walk<'_> {
     /// The two differ, and are not both directories.
@@ -26,14 +29,15 @@ impl Walk<'_> {
     /// of what was synced is left there, to go now or later.
     fn absent_at_alpha(&mut self, path: &SyncPath, old: &Node, synced: Option<&Node>) -> bool {
         // Not seen is not gone: ignored paths are left alone on the other side, and so is what a failed scan missed.
-        if self.is_ignored(path, old) {
+        if self.is_out_of_sight(path, old) {
             self.forget(path, synced);
             return false;
         }
-        if !self.sides.alpha.complete {
+        if !self.is_complete(Side::Alpha) {
             return synced.is_some();
         }
-        let ours = self.is_ours(path, old, synced) || self.mode == Mode::OneWayReplica;
+        let ours =
+            self.is_ours(path, old, synced) || self.mode == Mode::OneWayReplica || !holds(Rule::ChangeBeatsDeletion);
         if ours && self.is_whole(Side::Beta, path, old) {
             self.remove(Side::Beta, path, old);
             return true;
@@ -104,7 +108,8 @@ impl Walk<'_> {
         // What was changed at beta by other hands since both agreed, or never was agreed on, is not ours to replace.
         let ours = self.is_ours(path, old, synced)
             || self.mode == Mode::OneWayReplica
-            || choice == Some(Choice::Keep(Side::Alpha));
+            || choice == Some(Choice::Keep(Side::Alpha))
+            || !holds(Rule::ConflictIsKept);
         if ours && !ignored && self.is_whole(Side::Beta, path, old) {
             self.replace(Side::Beta, path, old, new.clone());
         } else {

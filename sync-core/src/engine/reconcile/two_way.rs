@@ -7,7 +7,10 @@
 use sync_proto::SyncPath;
 
 use super::{Choice, Mode, Side, Step, Walk};
-use crate::tree::{Dir, Node, merge};
+use crate::{
+    engine::rule::{Rule, holds},
+    tree::{Dir, Node, merge},
+};
 
 impl Walk<'_> {
     /// The two differ, and are not both directories.
@@ -35,7 +38,7 @@ impl Walk<'_> {
     /// Only `side` has something there. What of it shall come to the other side; of the rest, what goes is removed.
     fn lone(&mut self, side: Side, path: &SyncPath, node: &Node, synced: Option<&Node>) -> Option<Node> {
         // Not seen at alpha is not gone there: what takes no part is left alone.
-        if self.is_ignored(path, node) {
+        if self.is_out_of_sight(path, node) {
             self.forget(path, synced);
             return None;
         }
@@ -43,8 +46,8 @@ impl Walk<'_> {
         if side == Side::Alpha && self.limits.guard.is_our_removal(path) {
             return Some(node.clone());
         }
-        let unchanged = self.is_unchanged(side, path, node, synced);
-        if !self.view(side.other()).complete && (unchanged || synced.is_some()) {
+        let unchanged = self.is_unchanged(side, path, node, synced) || !holds(Rule::ChangeBeatsDeletion);
+        if !self.is_complete(side.other()) && (unchanged || synced.is_some()) {
             // It may be there, and only not have been seen.
             return None;
         }
@@ -126,6 +129,7 @@ impl Walk<'_> {
             // First of all: what was sent to beta is no change by other hands, though alpha may be back at what was agreed on.
             None if self.is_unchanged(Side::Beta, path, beta, synced) => Some(Side::Alpha),
             None if self.is_unchanged(Side::Alpha, path, alpha, synced) => Some(Side::Beta),
+            None if !holds(Rule::ConflictIsKept) => Some(Side::Alpha),
             None => (self.mode == Mode::TwoWayResolved).then_some(Side::Alpha),
         };
         // Rules may ignore a directory of this name and not a file, or the other way round.

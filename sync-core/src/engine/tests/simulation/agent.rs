@@ -133,6 +133,11 @@ impl Agent {
         shown
     }
 
+    /// Whether the disk is not as the index has it.
+    pub(super) fn has_unseen(&self) -> bool {
+        self.index != self.shown()
+    }
+
     /// Sees what stands at the top-level path of `at`, or everything.
     pub(super) fn observe(&mut self, at: Option<&SyncPath>) {
         if self.applying.is_some() {

@@ -81,6 +81,7 @@ impl World {
         for _ in 0..=self.random.below(3) {
             let before = self.laptop.disk.tree.clone();
             let touched = hand::change(&mut self.laptop.disk.tree, &mut self.random, &mut self.next_content, false);
+            self.steps += 1;
             self.say(|| format!("alpha changes {touched:?}"));
             self.laptop.disk.remember();
             self.ledger.hand(&before, &self.laptop.disk.tree);
@@ -116,6 +117,7 @@ impl World {
 
     pub(super) fn see(&mut self, view: View, hot: Vec<SyncPath>) {
         self.say(|| format!("alpha is seen: {:?} {:?} {:?}", view.tree, view.complete, view.problems.keys()));
+        self.steps += 1;
         self.laptop.view = view.clone();
         let rules = self.rules[self.laptop.rules].clone();
         self.engine.handle_alpha(AlphaUpdate { view, rules, hot });
@@ -130,6 +132,7 @@ impl World {
     /// The content of a batch for alpha comes from beta, as far as beta still has it, or it had come before.
     pub(super) fn fetch(&mut self) {
         let Some(which) = self.any_taken(Stage::Fetching) else { return };
+        self.steps += 1;
         let Taken { id, operations, .. } = &self.laptop.taken[which];
         let id = *id;
         let is_sent = |operation: &Planned| {
@@ -180,6 +183,7 @@ impl World {
     /// Alpha's replica does a batch, in whatever order.
     pub(super) fn do_at_alpha(&mut self) {
         let Some(which) = self.any_taken(Stage::Given) else { return };
+        self.steps += 1;
         let Laptop { disk, view, taken, .. } = &mut self.laptop;
         let taken = &mut taken[which];
         taken.stage = Stage::Done;
@@ -207,6 +211,7 @@ impl World {
     /// Alpha's replica answers: what was done is durable.
     pub(super) fn answer_at_alpha(&mut self) {
         let Some(which) = self.any_taken(Stage::Done) else { return };
+        self.steps += 1;
         let Taken { id, outcomes, .. } = self.laptop.taken.swap_remove(which);
         // What others have put there meanwhile may have been seen, or not.
         if self.random.one_in(2) && self.laptop.view.complete && self.laptop.view.problems.is_empty() {

@@ -1,12 +1,16 @@
 //! Beta, the link to it, and what travels on it.
 
-use super::*;
+use super::{
+    super::mutants::{self, Mutant},
+    *,
+};
 
 impl World {
     pub(super) fn edit_beta(&mut self) {
         let before = self.agent.disk.tree.clone();
         let touched = hand::change(&mut self.agent.disk.tree, &mut self.random, &mut self.next_content, true);
         self.say(|| format!("beta is changed by other hands: {touched:?}"));
+        self.steps += 1;
         self.agent.disk.remember();
         self.ledger.hand(&before, &self.agent.disk.tree);
         self.excused.extend(touched);
@@ -24,6 +28,7 @@ impl World {
     /// The next batch of a lane is made ready to go.
     pub(super) fn prepare(&mut self, lane: usize) {
         let Some((id, operations)) = self.preparing[lane].pop_front() else { return };
+        self.steps += 1;
         let mut unsent = BTreeSet::new();
         let mut kept = Vec::new();
         for (place, operation) in operations.into_iter().enumerate() {
@@ -56,11 +61,12 @@ impl World {
     }
 
     pub(super) fn deliver(&mut self, lane: usize) {
-        match self.lanes[lane].pop_front() {
-            None => {}
-            Some(Said::Describe(id, paths)) => self.agent.describe(id, &paths),
-            Some(Said::Request(paths)) => self.agent.list(&paths, &mut self.random),
-            Some(Said::Batch(id, operations)) => {
+        let Some(said) = self.lanes[lane].pop_front() else { return };
+        self.steps += 1;
+        match said {
+            Said::Describe(id, paths) => self.agent.describe(id, &paths),
+            Said::Request(paths) => self.agent.list(&paths, &mut self.random),
+            Said::Batch(id, operations) => {
                 self.say(|| format!("{id:?} is done"));
                 self.agent.take(Some(id), operations, lane == 1, &mut self.random);
             }
@@ -74,6 +80,7 @@ impl World {
         }
         let which = self.random.below(self.streams.len());
         let (id, operation) = self.streams.swap_remove(which);
+        self.steps += 1;
         let refused = self.agent.disk.faults > 0 && self.random.one_in(4);
         if refused {
             // The agent answers; the sender, whose stream is stopped, gives up.
@@ -97,6 +104,7 @@ impl World {
             self.back.extend(self.agent.out.pop_front());
         }
         let Some(message) = self.back.pop_front() else { return };
+        self.steps += 1;
         self.say(|| format!("heard {message:?}"));
         match message {
             Heard::Message(ToController::Listing(listing)) => self.engine.handle_listing(listing).unwrap(),
@@ -124,14 +132,18 @@ impl World {
             return;
         }
         self.up = true;
+        self.steps += 1;
         self.back.clear();
-        if std::mem::take(&mut self.wiped) {
+        if std::mem::take(&mut self.wiped) && !mutants::is(Mutant::PastOfAnother) {
             self.recorded = Tree::new();
             self.intended.clear();
             self.intended_before.clear();
         }
         let opened = self.agent.open();
         self.say(|| format!("connected: {:?}", self.agent.index));
+        if mutants::is(Mutant::NothingIntended) {
+            self.intended_before.clear();
+        }
         let past = Past { synced: self.recorded.clone(), sent: self.intended_before.clone() };
         self.engine.handle_opened(&opened, past);
     }
@@ -139,6 +151,7 @@ impl World {
     /// The link is gone: what was on its way has arrived, up to somewhere.
     pub(super) fn cut(&mut self) {
         self.say(|| "cut".to_owned());
+        self.steps += 1;
         self.unanswered.clear();
         for lane in &mut self.lanes {
             let arrived = self.random.below(lane.len() + 1);
@@ -162,6 +175,7 @@ impl World {
     /// The agent does what it had taken before the link was lost.
     pub(super) fn stale(&mut self) {
         if let Some(operations) = self.stale.pop_front() {
+            self.steps += 1;
             self.say(|| format!("stale: {operations:?}"));
             self.agent.take(None, operations, false, &mut self.random);
         }

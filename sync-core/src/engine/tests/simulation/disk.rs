@@ -8,7 +8,11 @@ use sync_proto::{
 };
 
 use super::{
-    super::{directory, problem},
+    super::{
+        directory,
+        mutants::{self, Mutant},
+        problem,
+    },
     random::Random,
 };
 use crate::{
@@ -49,6 +53,9 @@ impl Disk {
         let nothing = |outcome| Commit { outcome, changes: Vec::new() };
         if self.faults > 0 && random.one_in(self.faults) {
             return nothing(fault(operation, random));
+        }
+        if mutants::is(Mutant::NothingExpected) {
+            self.overwrite(operation);
         }
         match operation {
             Planned::MakeDirectory { path } => {
@@ -93,6 +100,22 @@ impl Disk {
                 Commit { outcome: Outcome::Applied, changes: vec![(path.clone(), None)] }
             }
             Planned::Move { from, to, node } => self.relocate(index, from, to, node),
+        }
+    }
+
+    /// Makes room for an operation, whatever stands there.
+    fn overwrite(&mut self, operation: &Planned) {
+        match operation {
+            Planned::Put { path, old: Some(old), .. } => self.exchange(path, Node::from_entry(old.clone())),
+            Planned::Remove { path, old } if old.as_dir().is_none() => self.exchange(path, old.clone()),
+            _ => {}
+        }
+    }
+
+    fn exchange(&mut self, at: &SyncPath, node: Node) {
+        if self.tree.get(at).is_some_and(|there| there.as_dir().is_none()) {
+            self.destroy(at);
+            drop(self.tree.insert(at, node, None));
         }
     }
 

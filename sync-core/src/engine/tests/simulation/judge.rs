@@ -5,6 +5,8 @@ use crate::engine::Recorded;
 
 /// With fewer files on a side any number may go.
 const FILES_MIN: usize = 20;
+/// How many files are replaced by directories in one go, at most.
+const REPLACED: usize = 3;
 
 impl World {
     pub(super) fn check_number(&mut self, id: BatchId) {
@@ -143,11 +145,13 @@ impl World {
         }
     }
 
-    /// What operations remove at a side until all is done.
+    /// What operations remove at a side, until nothing more is being removed.
     pub(super) fn note_removed(&mut self, action: &Action) {
-        let (side, operations) = match action {
-            Action::Send { operations, .. } => (Side::Beta, operations),
-            Action::Take { operations, .. } => (Side::Alpha, operations),
+        let (side, id, operations) = match action {
+            Action::Send { id, operations, .. } => (Side::Beta, id, operations),
+            Action::Take { id, operations, .. } => (Side::Alpha, id, operations),
+            Action::Stream { stream, .. } => return self.note_put(Side::Beta, stream),
+            Action::TakeStream { stream, .. } => return self.note_put(Side::Alpha, stream),
             _ => return,
         };
         let removed = self.removed.entry(side).or_default();
@@ -159,10 +163,12 @@ impl World {
                     removed.put.insert(entry.clone());
                 }
                 Planned::Move { to, node, .. } => {
+                    self.removing.insert(*id);
                     removed.put.extend(entries(node).map(|(_, node)| node.entry()));
                     removed.gone.remove(to);
                 }
                 Planned::Remove { path, old } => {
+                    self.removing.insert(*id);
                     let files = entries(old).filter(|(_, node)| node.as_dir().is_none());
                     removed.gone.extend(files.map(|(below, node)| (path.join_path(&below).unwrap(), node.entry())));
                 }
@@ -178,16 +184,27 @@ impl World {
         }
     }
 
+    fn note_put(&mut self, side: Side, stream: &PlannedStream) {
+        let removed = self.removed.entry(side).or_default();
+        removed.gone.remove(&stream.path);
+        removed.put.insert(stream.entry.clone());
+    }
+
     /// Most files of a side go only when the user has said so.
     pub(super) fn check_removed(&mut self) {
         for (side, Removed { of, gone, put }) in &self.removed {
             let gone = gone.values().filter(|entry| !put.contains(entry)).count();
-            // What is under way may have made it less; no run has more than a few files beside those many.
-            let most = gone * 2 > of + MANY / 2 && *of >= MANY;
+            // A file that gives way to a directory is removed here, and replaced for the engine.
+            let most = gone * 2 > *of + 2 * REPLACED && *of >= FILES_MIN;
             assert!(!most || self.allowed, "{gone} of {of} files of {side:?} go, and nobody was asked");
         }
         let disks = [&self.laptop.disk, &self.agent.disk];
         self.most_files = disks.iter().map(|disk| files(&disk.tree)).fold(self.most_files, usize::max);
+        let (beta, alpha) = (&self.unanswered, &self.laptop.taken);
+        self.removing.retain(|id| beta.contains_key(id) || alpha.iter().any(|taken| taken.id == *id));
+        if self.removing.is_empty() && !self.engine.described.is_waiting() {
+            self.removed.values_mut().for_each(|removed| removed.gone.clear());
+        }
         if self.engine.is_in_sync() || self.allowed {
             self.removed.clear();
         }

@@ -37,6 +37,13 @@ impl Ledger {
         self.given_up.extend(contents(node));
     }
 
+    /// One side is gone with all that it had; what stood nowhere else is lost with it.
+    pub(super) fn wiped(&mut self, gone: &Tree, left: &Tree) {
+        let all = |tree: &Tree| walk(tree.root()).filter_map(|(_, node, _)| node.entry().content()).collect();
+        let (gone, left): (BTreeSet<ContentId>, BTreeSet<ContentId>) = (all(gone), all(left));
+        self.given_up.extend(gone.difference(&left));
+    }
+
     /// The first content in `node` that is missed, where this is what both sides still have.
     pub(super) fn missed(&self, node: &Node, left: [&Tree; 2]) -> Option<ContentId> {
         let is_there = |content: &ContentId| {
