@@ -73,7 +73,7 @@ fn fault_42_two_way_power_cut_takes_back_what_was_written() {
         // In good order, and with another kernel: what was done meanwhile is what somebody did.
         assert_eq!(marks(&lab).len(), 1);
         assert_eq!(agent.terminate(PATIENCE).0, Some(0));
-        assert_eq!(marks(&lab), [Path::new(""); 0]);
+        assert!(marks(&lab).is_empty());
         fs::remove_file(lab.target.join("d2/sub/f3.rs")).unwrap();
         save_in_place(&lab.target.join("d2/sub/f2.rs"), &body(3, 2_000));
         let _agent = start(port);
@@ -102,7 +102,7 @@ fn fault_42_two_way_a_killed_agent_is_no_power_cut() {
     // The dead one's mark is the living one's.
     assert_eq!(marks(&lab).len(), 1);
     assert_eq!(agent.terminate(PATIENCE).0, Some(0));
-    assert_eq!(marks(&lab), [Path::new(""); 0]);
+    assert!(marks(&lab).is_empty());
     drop(watch);
 }
 
