@@ -192,6 +192,8 @@ pub enum ProblemKind {
     Exhausted,
     /// Any other error of the file system.
     Io,
+    /// This side does not let the other one change a name like this.
+    Refused,
 }
 
 /// A page of a directory.

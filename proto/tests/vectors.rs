@@ -202,6 +202,7 @@ fn to_controller(check: &mut Check) {
         ("problem-too-large", ProblemKind::TooLarge),
         ("problem-exhausted", ProblemKind::Exhausted),
         ("problem-io", ProblemKind::Io),
+        ("problem-refused", ProblemKind::Refused),
     ];
     kinds.into_iter().for_each(|(name, kind)| check.message(name, problem(kind)));
 }

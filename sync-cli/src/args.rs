@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, builder::TypedValueParser};
-use sync_core::engine::Mode;
+use sync_core::engine::{GONE_PERCENT_MAX, Mode};
 
 use crate::destination::{self, Dest};
 
@@ -79,8 +79,12 @@ is done, the conflict stays. What is replaced in SRC is kept in its trash for a 
 Exit code: 0 settled, 1 some could not be, 2 none (no session runs, no such conflict).";
 
 const RESUME_HELP: &str = "\
+Examples:
+  synctl status        why it is halted
+  synctl resume
+
 A session halts before one side would lose most of its files, or everything. If that is
-what you want, this lets it go, once; `synctl status` says why it is halted.
+what you want, this lets it go, once.
 
 Exit code: 0 told, 2 no session runs.";
 
@@ -196,6 +200,10 @@ pub(crate) struct SessionArgs {
     /// Let go what would halt the session at its start: one side is empty, or would lose most of its files
     #[arg(long)]
     pub(crate) allow_deletions: bool,
+    /// How many of a hundred files one side may lose at once before the session halts and asks; 100: only where all
+    /// would be gone
+    #[arg(long, value_name = "PERCENT", default_value_t = GONE_PERCENT_MAX, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) max_deletions: u8,
     /// Let DEST change what is so called in SRC, though it may make this machine run something (`synctl ignored`
     /// lists these names). May be repeated
     #[arg(long, value_name = "NAME")]

@@ -54,7 +54,9 @@ pub(crate) fn prepare(args: &SessionArgs, mode: Mode) -> anyhow::Result<Prepared
         protected.allow(name).context("--allow: see `synctl ignored`")?;
     }
     let mode = args.mode.map_or(mode, Into::into);
-    let options = SessionOptions { mode, ignore: ignore_settings(&args.ignore)?, protected, credentials, state_dir };
+    let ignore = ignore_settings(&args.ignore)?;
+    let gone_percent_max = args.max_deletions;
+    let options = SessionOptions { mode, ignore, protected, gone_percent_max, credentials, state_dir };
     Ok(Prepared { source: absolute(&args.source)?, destination, options })
 }
 

@@ -7,13 +7,20 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod acceptance {
+    mod clocks;
     mod editors;
     mod endings;
     mod hostile;
+    mod kill_points;
     mod kills;
     mod kinds;
     mod lab;
+    mod names;
+    mod network;
+    mod power;
     mod refusals;
+    mod replaced;
+    mod repositories;
     mod restore;
     mod running;
     mod scenario;
@@ -22,4 +29,5 @@ mod acceptance {
     mod storms;
     mod two_way;
     mod versions;
+    mod watching;
 }

@@ -61,6 +61,7 @@ use sync_proto::{
 
 pub use self::{
     action::{Action, Keep, NotSettled, Recorded, Report, Side},
+    deletions::GONE_PERCENT_MAX,
     doubtful::{Intent, Past},
 };
 use self::{
@@ -161,6 +162,7 @@ pub struct Engine {
     described: Described,
     doubtful: Doubtful,
     settled: Choices,
+    gone_percent_max: u64,
     /// Whether the user lets deletions go that would halt the session, until all is done.
     deletions_allowed: bool,
     /// Whether what is deleted has been counted as a whole since something changed.
@@ -190,6 +192,7 @@ impl Engine {
             described: Described::default(),
             doubtful: Doubtful::default(),
             settled: Choices::default(),
+            gone_percent_max: u64::from(GONE_PERCENT_MAX),
             deletions_allowed: false,
             deletions_counted: false,
             sweep: None,

@@ -62,6 +62,8 @@ pub mod ignore;
 pub mod link;
 pub mod replica;
 pub mod session;
+#[cfg(test)]
+mod skipped;
 pub mod store;
 pub mod sys;
 pub mod tree;

@@ -53,7 +53,7 @@ pub use self::{
     serve::{Agent, AgentError, AgentOptions},
 };
 use crate::{
-    engine::{Engine, Keep, Mode, NotSettled, view::View},
+    engine::{Engine, GONE_PERCENT_MAX, Keep, Mode, NotSettled, view::View},
     ignore::{IgnoreError, Protected, Rules},
     link::Credentials,
     replica::{
@@ -87,7 +87,7 @@ pub enum Destination {
 }
 
 /// What a session is to be.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SessionOptions {
     /// What goes which way.
     pub mode: Mode,
@@ -95,10 +95,27 @@ pub struct SessionOptions {
     pub ignore: IgnoreSettings,
     /// What beta can't change at alpha in a two-way mode, however it is spelled.
     pub protected: Protected,
+    /// How many of a hundred files may be gone on a side at once, of 20 or more: when more are to go, the session halts and asks. 100: it
+    /// asks only where all would be gone.
+    pub gone_percent_max: u8,
     /// Who this side is and whom it accepts. Needed for [`Destination::Quic`]; not looked at for [`Destination::Local`].
     pub credentials: Option<Credentials>,
     /// Where state is kept between runs; `None`: in memory alone, so that after a restart nothing is known of the past.
     pub state_dir: Option<PathBuf>,
+}
+
+impl Default for SessionOptions {
+    /// The safe mode for one way, nothing left out but what is by default, no keys, and no memory.
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            ignore: IgnoreSettings::default(),
+            protected: Protected::default(),
+            gone_percent_max: GONE_PERCENT_MAX,
+            credentials: None,
+            state_dir: None,
+        }
+    }
 }
 
 /// Why a session can't be started. Nothing was changed at either root.
@@ -242,7 +259,7 @@ impl Session {
         destination: Destination,
         options: SessionOptions,
     ) -> Result<(Self, Events), StartError> {
-        let SessionOptions { mode, ignore, protected, credentials, state_dir } = options;
+        let SessionOptions { mode, ignore, protected, gone_percent_max, credentials, state_dir } = options;
         let is_two_way = mode.is_two_way();
         let alpha = source_root(source)?;
         let rules = Rules::new(&ignore)?;
@@ -289,8 +306,10 @@ impl Session {
         // What is known of the past may be long to read.
         let (memory, root, replica, committer) =
             tokio::task::spawn_blocking(observe).await.map_err(|error| StartError::System(error.to_string()))??;
+        let mut engine = Engine::new(mode);
+        engine.set_gone_percent_max(gone_percent_max);
         let controller = Controller {
-            engine: Engine::new(mode),
+            engine,
             replica,
             root: Arc::new(root),
             mailbox,

@@ -279,7 +279,16 @@ impl DirHandle {
     /// Takes an exclusive advisory lock on this directory, which ends with the last handle on it, also after a crash.
     /// `Ok(false)`: somebody else has it.
     pub fn try_lock(&self) -> io::Result<bool> {
-        match rustix::fs::flock(&self.0, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        self.flock(rustix::fs::FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// The same with a shared lock, which any number may have at a time, and nobody beside an exclusive one.
+    pub fn try_lock_shared(&self) -> io::Result<bool> {
+        self.flock(rustix::fs::FlockOperation::NonBlockingLockShared)
+    }
+
+    fn flock(&self, operation: rustix::fs::FlockOperation) -> io::Result<bool> {
+        match rustix::fs::flock(&self.0, operation) {
             Ok(()) => Ok(true),
             Err(Errno::WOULDBLOCK) => Ok(false),
             Err(error) => Err(error.into()),

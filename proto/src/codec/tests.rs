@@ -69,7 +69,7 @@ fn unknown_tags_are_refused() {
     malformed::<ToController>(&[8]);
     malformed::<Entry>(&[3]);
     malformed::<Operation>(&[4]);
-    malformed::<ProblemKind>(&[10]);
+    malformed::<ProblemKind>(&[11]);
     malformed::<FileFrame>(&[5]);
     // A bool and an option are one byte, 0 or 1.
     malformed::<IgnoreSettings>(&[0, 2, 0, 0]);

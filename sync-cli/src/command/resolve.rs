@@ -103,7 +103,7 @@ fn place(path: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     let mut above = absolute.parent();
     while let Some(dir) = above {
         if let Ok(resolved) = dir.canonicalize() {
-            let rest = absolute.strip_prefix(dir).unwrap_or(Path::new(""));
+            let rest = absolute.strip_prefix(dir).unwrap_or_else(|_| Path::new(""));
             let path = resolved.join(rest);
             return Ok((resolved, path));
         }

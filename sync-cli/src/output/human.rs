@@ -231,6 +231,7 @@ fn words(kind: ProblemKind, side: Side) -> (&'static str, &'static str) {
         }
         (ProblemKind::TooLarge, _) => ("larger than 1 TiB", "leave it out with --ignore"),
         (ProblemKind::Exhausted, _) => ("out of file descriptors or memory", "raise the limit (ulimit -n)"),
+        (ProblemKind::Refused, _) => ("its name is protected", "`synctl ignored` lists such names"),
         (ProblemKind::Io, _) => ("the file system failed", "look at the disk, or at the system's log"),
     }
 }

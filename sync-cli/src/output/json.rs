@@ -254,6 +254,7 @@ fn kind_name(kind: ProblemKind) -> &'static str {
         ProblemKind::TooLarge => "too_large",
         ProblemKind::Exhausted => "exhausted",
         ProblemKind::Io => "io",
+        ProblemKind::Refused => "refused",
     }
 }
 

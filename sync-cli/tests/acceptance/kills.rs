@@ -4,7 +4,8 @@
 use std::fs;
 use std::time::Duration;
 
-use super::lab::{Lab, Witness, body, plant, save_beside, save_in_place, until};
+use super::kill_points::stage_is_empty;
+use super::lab::{Lab, Witness, body, plant, save_beside, save_in_place};
 
 /// Fault 41.
 #[test]
@@ -42,16 +43,6 @@ fn fault_41_agent_killed_during_first_sync_and_saves() {
     assert!(watch.events().iter().any(|event| event["event"] == "disconnected"), "the kills went unnoticed");
     stage_is_empty(&lab);
     lab.assert_equal();
-}
-
-/// What a crash left in the stage is gone. The agent that runs has a directory of its own there, with nothing in it.
-fn stage_is_empty(lab: &Lab) {
-    let stage = lab.target.join(".synctl/stage");
-    let entries = |path: &std::path::Path| fs::read_dir(path).map_or(Vec::new(), |entries| entries.flatten().collect());
-    until("the stage is empty", || {
-        let runs = entries(&stage);
-        runs.len() <= 1 && runs.iter().all(|run| entries(&run.path()).is_empty())
-    });
 }
 
 /// The controller dies instead: the next one does the rest. It knows what the dead one had sent and not noted as done, so that

@@ -62,7 +62,8 @@ fn what_was_deleted_is_listed_and_comes_back() {
     let empty = restore(&lab, []);
     assert_eq!((empty.code, empty.stdout.contains("is empty")), (Some(0), true), "{empty:?}");
     assert!(!lab.source.join(".synctl").exists(), "to look makes nothing");
-    write(&lab, "src/main.rs", &body(1, 18_432));
+    let main = &body(1, 18_432)[..18_432];
+    write(&lab, "src/main.rs", main);
     write(&lab, "src/deep/er/run.sh", b"#!/bin/sh\n");
     write(&lab, "bad\u{1b}[31m\nname", b"x");
     fs::set_permissions(lab.source.join("src/deep/er/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -87,7 +88,7 @@ fn what_was_deleted_is_listed_and_comes_back() {
     let rest = restore(&lab, ["--all", "--output", "json"]);
     assert_eq!((rest.code, json(&rest).len()), (Some(0), 3), "{rest:?}");
     assert!(json(&rest).iter().all(|item| item["restored"] == true && item["reason"].is_null()));
-    assert_eq!(fs::read(lab.source.join("src/main.rs")).unwrap(), body(1, 18_432));
+    assert_eq!(fs::read(lab.source.join("src/main.rs")).unwrap(), main);
     assert_eq!(fs::read_link(lab.source.join("src/link")).unwrap(), Path::new("main.rs"));
     assert!(restore(&lab, []).stdout.contains("is empty"));
 }

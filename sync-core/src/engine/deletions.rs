@@ -19,8 +19,8 @@ use crate::tree::{Dir, Node, Tree, diff, walk};
 
 /// From how many files on a side it counts how many of them are removed.
 const FILES_MIN: u64 = 20;
-/// One file in so many may go: when more are to go, it is asked for.
-const SHARE: u64 = 2;
+/// How many of a hundred files may be gone on a side, where nothing else is said: when more are to go, it is asked for.
+pub const GONE_PERCENT_MAX: u8 = 50;
 /// Most steps that are looked at. More can't be held in memory for the sake of counting.
 const STEPS_MAX: usize = 1 << 20;
 
@@ -45,6 +45,11 @@ impl Engine {
     pub fn handle_deletions_allowed(&mut self) {
         self.deletions_allowed = true;
         self.advance();
+    }
+
+    /// How many of a hundred files may be gone on a side before it is asked for; 100: all. An emptied root is always asked for.
+    pub fn set_gone_percent_max(&mut self, percent: u8) {
+        self.gone_percent_max = u64::from(percent.min(100));
     }
 
     /// All is done: what was allowed is over, but that a root is empty.
@@ -88,7 +93,8 @@ impl Engine {
         let begin = |tree: &Tree| Swept { before: tree.clone(), most: 0 };
         let Sweep { at_alpha, at_beta } =
             self.sweep.get_or_insert_with(|| Sweep { at_alpha: begin(&alpha.tree), at_beta: begin(&self.known.beta) });
-        if !at_alpha.is_suspicious(&found.at_alpha) && !at_beta.is_suspicious(&found.at_beta) {
+        let percent = self.gone_percent_max;
+        if !at_alpha.is_suspicious(&found.at_alpha, percent) && !at_beta.is_suspicious(&found.at_beta, percent) {
             return None;
         }
         if !found.truncated {
@@ -105,8 +111,8 @@ impl Engine {
     fn excess_of(&self, found: &Reconciled) -> Option<String> {
         let Sweep { at_alpha, at_beta } = self.sweep.as_ref()?;
         let (alpha, _) = self.alpha.as_ref()?;
-        let at_beta = at_beta.excess(&self.known.ahead.tree, &self.flight, &found.at_beta);
-        let at_alpha = || at_alpha.excess(&alpha.tree, self.taking.flight(), &found.at_alpha);
+        let at_beta = at_beta.excess(&self.known.ahead.tree, &self.flight, &found.at_beta, self.gone_percent_max);
+        let at_alpha = || at_alpha.excess(&alpha.tree, self.taking.flight(), &found.at_alpha, self.gone_percent_max);
         let (name, (gone, there)) =
             at_beta.map(|excess| ("destination", excess)).or_else(|| Some(("source", at_alpha()?)))?;
         Some(format!(
@@ -152,15 +158,17 @@ impl Swept {
     }
 
     /// Whether so much is removed that it has to be counted.
-    fn is_suspicious(&self, steps: &[Step]) -> bool {
-        self.most(steps) > FILES_MIN / SHARE
+    fn is_suspicious(&self, steps: &[Step], percent: u64) -> bool {
+        self.most(steps).saturating_mul(100) > FILES_MIN * percent
     }
 
     /// How many files are gone of how many that were there, where those are too many.
-    fn excess(&self, now: &Tree, flight: &Flight, steps: &[Step]) -> Option<(u64, u64)> {
-        let is_excess = |gone: u64, there: u64| there >= FILES_MIN && gone.saturating_mul(SHARE) > there;
+    fn excess(&self, now: &Tree, flight: &Flight, steps: &[Step], percent: u64) -> Option<(u64, u64)> {
+        let is_excess =
+            |gone: u64, there: u64| there >= FILES_MIN && gone.saturating_mul(100) > there.saturating_mul(percent);
         let most = self.most(steps);
-        let there = files_up_to(&self.before, most.saturating_mul(SHARE).max(FILES_MIN));
+        let there =
+            files_up_to(&self.before, (most.saturating_mul(100) / percent.max(1)).saturating_add(1).max(FILES_MIN));
         if !is_excess(most, there) {
             return None;
         }

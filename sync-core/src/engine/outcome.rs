@@ -174,6 +174,9 @@ impl Engine {
         *count += 1;
         if *count >= MISMATCHES_MAX {
             self.fail(side, path, "something that takes no part in it stands there, or keeps changing", now);
+        } else if side == Side::Alpha {
+            // It has changed there, and not been looked at yet. Until it has, another try would meet the same.
+            self.at_alpha.held.hold(operation.path(), None, Some(now));
         }
     }
 
@@ -183,7 +186,11 @@ impl Engine {
     }
 
     fn hold(&mut self, side: Side, problem: Problem, retry: Option<Duration>) {
-        if self.receiver(side).held.hold(&problem.path, Some(problem.kind), retry) {
+        // What is refused at a directory is refused for all that is in it: that is said once.
+        let held = &mut self.receiver(side).held;
+        let kind =
+            Some(problem.kind).filter(|kind| *kind != ProblemKind::Refused || !held.has_above(&problem.path, *kind));
+        if held.hold(&problem.path, kind, retry) {
             self.actions.push_back(Action::Report(Report::Failed { side, problem, retried: retry.is_some() }));
         }
     }
@@ -221,6 +228,7 @@ fn is_passing(kind: ProblemKind) -> bool {
         | ProblemKind::BadName
         | ProblemKind::NameCollision
         | ProblemKind::BadTarget
-        | ProblemKind::TooLarge => false,
+        | ProblemKind::TooLarge
+        | ProblemKind::Refused => false,
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! `.synctl/lock` is locked (flock) as long as its holder lives, and says who that is. The kernel drops the lock with the
 //! process, however it ends; what the file says counts only while it is locked, and the file is never removed, so that two
-//! can't hold two files of one name. It is a file, not the directory itself, because network file systems lock nothing that
-//! is not open for writing. Roots inside one another are not seen here.
+//! can't hold two files of one name. It is held open for reading, so that the file system can still be made read-only; but
+//! for network file systems that lock nothing that is not open for writing, which is why it is a file and not the directory
+//! itself. Roots inside one another are not seen here.
 
 use std::{
     fmt,
-    fs::File,
-    io::{self, ErrorKind, Read, Seek, Write},
+    fs::{File, TryLockError},
+    io::{self, ErrorKind, Read, Write},
 };
 
 use sync_proto::escape::Escaped;
@@ -56,27 +57,33 @@ impl RootClaim {
     pub fn take(home: &DirHandle, role: &str) -> Result<Self, ClaimError> {
         let name = fixed(LOCK);
         for _ in 0..ATTEMPTS {
-            let mut file = match home.open_file_for_writing(name) {
-                Ok((file, _)) => file,
+            let (mut writer, _) = match home.open_file_for_writing(name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => match home.create_new(name, 0o600) {
-                    Ok(file) => file,
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                    Err(error) => return Err(error.into()),
+                    Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
+                    Ok(_) | Err(_) => continue,
                 },
-                Err(error) => return Err(error.into()),
+                opened => opened?,
             };
-            match file.try_lock() {
+            let (reader, _) = home.open_file(name)?;
+            let (mut file, locked) = match reader.try_lock() {
+                Err(TryLockError::Error(_)) => {
+                    let writer = writer.try_clone()?;
+                    let locked = writer.try_lock();
+                    (writer, locked)
+                }
+                locked => (reader, locked),
+            };
+            match locked {
                 Ok(()) => {}
-                Err(std::fs::TryLockError::WouldBlock) => return Err(ClaimError::Held(read(&mut file))),
-                Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
+                Err(TryLockError::WouldBlock) => return Err(ClaimError::Held(read(&mut file))),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
             }
             // Somebody may have cleared the directory between the opening and the lock: then this is not the file that the
             // next one opens.
             let inode = sys::stat_file(&file)?.stamp.inode;
             if home.stat(name).is_ok_and(|stat| stat.stamp.inode == inode) {
-                file.set_len(0)?;
-                file.rewind()?;
-                writeln!(file, "{} {role}", std::process::id())?;
+                writer.set_len(0)?;
+                writeln!(writer, "{} {role}", std::process::id())?;
                 return Ok(Self { _file: file });
             }
         }

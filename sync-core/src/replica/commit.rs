@@ -356,7 +356,7 @@ impl Committer {
             return Some(not_ours(path));
         }
         let rule = self.options.protected.as_ref()?.rule(path, is_leaf)?;
-        Some(refused(path, ProblemKind::Denied, &rule.refusal()))
+        Some(refused(path, ProblemKind::Refused, &rule.refusal()))
     }
 }
 
@@ -419,7 +419,7 @@ fn is_ours_to_write(path: &SyncPath) -> bool {
 }
 
 fn not_ours(path: &SyncPath) -> Outcome {
-    refused(path, ProblemKind::Denied, "the root itself and .synctl are not synchronised")
+    refused(path, ProblemKind::Refused, "the root itself and .synctl are not synchronised")
 }
 
 /// Reads an id, `None` where there is none or what is there is none.

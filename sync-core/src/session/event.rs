@@ -197,7 +197,7 @@ pub struct PathProblem {
     pub kind: ProblemKind,
     /// What happened, escaped.
     pub detail: String,
-    /// Whether it is tried again by itself (no space, read-only, out of descriptors).
+    /// Whether it is tried again by itself (no space, read-only, out of descriptors or memory, an error of the disk).
     pub retried: bool,
 }
 

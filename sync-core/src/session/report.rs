@@ -23,7 +23,7 @@ use crate::{
         plan::{Planned, PlannedStream},
         view::View,
     },
-    replica::Seen,
+    replica::{Seen, problem},
     tree::{Node, Tree, walk},
 };
 
@@ -204,7 +204,7 @@ impl Reporter {
                 path: problem.path.clone(),
                 kind: problem.kind,
                 detail: problem.detail.to_string(),
-                retried: false,
+                retried: problem::may_pass(problem.kind),
             };
             self.problem(Found::Seen, told);
         }

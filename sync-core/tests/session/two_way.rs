@@ -207,15 +207,13 @@ async fn names_that_make_a_machine_run_something_are_refused() {
     lab.write_beta(".vscode/tasks.json", "{}");
     lab.write_beta("harmless", "x");
     eventually("what may come", || lab.alpha("harmless").exists()).await;
-    let refused = |at: &str| {
-        let at = path(at);
-        running
-            .session
-            .status()
-            .problems
-            .iter()
-            .any(|problem| problem.side == Side::Alpha && problem.path == at && problem.kind == ProblemKind::Denied)
-    };
+    let refused =
+        |at: &str| {
+            let at = path(at);
+            running.session.status().problems.iter().any(|problem| {
+                problem.side == Side::Alpha && problem.path == at && problem.kind == ProblemKind::Refused
+            })
+        };
     eventually("both are told", || refused(".envrc") && refused(".vscode/tasks.json")).await;
     assert_eq!(read(lab.alpha(".envrc")), "alpha's");
     assert!(!lab.alpha(".vscode/tasks.json").exists());

@@ -130,6 +130,7 @@ fn every_problem_says_what_where_and_what_to_do() {
         ProblemKind::TooLarge,
         ProblemKind::Exhausted,
         ProblemKind::Io,
+        ProblemKind::Refused,
     ];
     for (kind, side) in kinds.into_iter().flat_map(|kind| [(kind, Side::Alpha), (kind, Side::Beta)]) {
         let (what, remedy) = words(kind, side);

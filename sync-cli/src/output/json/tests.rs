@@ -103,6 +103,7 @@ fn problems() {
         (ProblemKind::TooLarge, "too_large"),
         (ProblemKind::Exhausted, "exhausted"),
         (ProblemKind::Io, "io"),
+        (ProblemKind::Refused, "refused"),
     ];
     for (kind, name) in kinds {
         let event = Event::Problem(PathProblem {

@@ -79,7 +79,10 @@ fn check(fault: &str, lie: impl AsyncFn(&mut Liar)) {
     let (watch, grown) = play(async {
         let listener =
             Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &credentials(&lab, Role::Agent)).unwrap();
-        let watch = Watch::start(lab.command("watch", listener.local_addr().port()));
+        // In this mode nothing at all is written at alpha, whatever it says.
+        let mut command = lab.command("watch", listener.local_addr().port());
+        command.args(["--mode", "one-way-safe"]);
+        let watch = Watch::start(command);
         let memory = Memory::of(watch.pid());
         let lying = async {
             loop {

@@ -226,9 +226,11 @@ fn strace(arguments: &[&str], test: &str, root: &Path, what: &str) -> Option<std
         .env("SYNCTL_TEST_COUNTED", what)
         .output();
     match run {
-        Ok(output) if String::from_utf8_lossy(&output.stderr).contains("ptrace") => println!("skipped: may not trace"),
+        Ok(output) if String::from_utf8_lossy(&output.stderr).contains("ptrace") => {
+            crate::skipped::skipped("may not trace")
+        }
         Ok(output) => return Some(output),
-        Err(error) => println!("skipped: no strace here: {error}"),
+        Err(error) => crate::skipped::skipped(&format!("no strace here: {error}")),
     }
     None
 }

@@ -4,13 +4,16 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use sync_proto::message::{IgnoreSettings, ReplicaId};
+use sync_proto::{
+    Name,
+    message::{IgnoreSettings, ReplicaId},
+};
 use tokio::sync::Notify;
 
 use super::AgentError;
@@ -22,6 +25,7 @@ use crate::{
         claim::{ClaimError, RootClaim},
         commit::{CommitOptions, Committer},
         contents::Contents,
+        stage::HOME,
     },
     session::{CONTENTS_BYTES_MAX, mailbox::Mailbox},
     sys::DirHandle,
@@ -48,6 +52,10 @@ pub(super) struct ServedRoot {
     id: ReplicaId,
     /// Kept from all other processes, once the agent serves.
     claim: Mutex<Option<RootClaim>>,
+    /// The root's `.synctl`, held open for the lock on it that roots within see.
+    home: DirHandle,
+    /// The same of roots that this one lies in, locked with others.
+    above: OnceLock<Vec<DirHandle>>,
     tenant: Mutex<Option<Tenant>>,
     freed: Notify,
     /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
@@ -134,8 +142,10 @@ impl ServedRoot {
             path: path.to_owned(),
             real,
             claim: Mutex::default(),
+            home: home_of(&committer).map_err(|error| error.to_string())?,
             committer: Arc::new(committer),
             id,
+            above: OnceLock::new(),
             tenant: Mutex::default(),
             freed: Notify::new(),
             asked: AtomicU64::new(0),
@@ -143,22 +153,40 @@ impl ServedRoot {
         })
     }
 
-    /// Takes the root for this agent alone. Another one that is just ending has a moment to let go of it; one that was
-    /// killed holds nothing.
+    /// Takes the root for this agent alone, and keeps others from serving one around it that was served before. Another agent
+    /// that is just ending has a moment to let go; one that was killed holds nothing.
     pub(super) async fn lock(&self) -> Result<(), AgentError> {
+        let refused = |reason| AgentError::Root { root: self.path.clone(), reason };
         let deadline = tokio::time::Instant::now() + LOCK_TIME_MAX;
         loop {
-            match self.committer.claim("an agent") {
-                Ok(claim) => {
-                    *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim);
-                    return Ok(());
-                }
-                Err(ClaimError::Held(_)) if tokio::time::Instant::now() < deadline => {
-                    tokio::time::sleep(LOCK_INTERVAL).await;
-                }
-                Err(error) => return Err(AgentError::Root { root: self.path.clone(), reason: error.to_string() }),
+            let reason = match self.committer.claim("an agent") {
+                Ok(claim) => match self.lock_nested() {
+                    Ok(above) => {
+                        let _ = self.above.set(above);
+                        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim);
+                        return Ok(());
+                    }
+                    Err(reason) => reason,
+                },
+                Err(error @ ClaimError::Held(_)) => error.to_string(),
+                Err(ClaimError::Io(error)) => return Err(refused(ClaimError::Io(error).to_string())),
+            };
+            if tokio::time::Instant::now() >= deadline {
+                return Err(refused(reason));
             }
+            tokio::time::sleep(LOCK_INTERVAL).await;
         }
+    }
+
+    /// Keeps roots around this one and within it from being served by others. `Err`: one is.
+    fn lock_nested(&self) -> Result<Vec<DirHandle>, String> {
+        // A file system without locks on directories can't tell; the root itself is claimed by other means.
+        if !self.home.try_lock().unwrap_or(true) {
+            return Err("another agent on this machine serves a directory in it: stop that one first".to_owned());
+        }
+        lock_above(&self.real).map_err(|root| {
+            format!("another agent on this machine serves {}, which it lies in: stop that one first", root.display())
+        })
     }
 
     /// Whether a controller that names `path` means this root.
@@ -291,6 +319,26 @@ impl ServedRoot {
             close_replica(opened).await;
         }
     }
+}
+
+fn home_of(committer: &Committer) -> io::Result<DirHandle> {
+    let name = Name::new(b".synctl").map_err(io::Error::other)?;
+    committer.root().open_dir(name)
+}
+
+/// Locks the homes of all roots that `real` lies in, together with others that do so. `Err`: one that is being served.
+fn lock_above(real: &Path) -> Result<Vec<DirHandle>, PathBuf> {
+    let mut held = Vec::new();
+    for above in real.ancestors().skip(1) {
+        // Mostly there is none: it never was a root. One that may not be looked at or locked is no reason to serve nothing.
+        let Ok(home) = DirHandle::open_root(&above.join(HOME)) else { continue };
+        match home.try_lock_shared() {
+            Ok(true) => held.push(home),
+            Ok(false) => return Err(above.to_owned()),
+            Err(_) => {}
+        }
+    }
+    Ok(held)
 }
 
 /// Ends a replica. It finishes what it is doing, which blocks.

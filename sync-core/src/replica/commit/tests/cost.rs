@@ -109,7 +109,7 @@ fn a_file_in_a_new_directory_costs_four_system_calls() {
 #[test]
 fn a_new_file_costs_six_system_calls_and_one_in_place_of_another_ten() {
     if cfg!(feature = "portable") {
-        return println!("skipped: the twin makes one rename of several calls");
+        return crate::skipped::skipped("the twin makes one rename of several calls");
     }
     let Some(calls) = count("new") else { return };
     println!("{calls:?}");

@@ -159,7 +159,7 @@ fn protected_names_are_refused_whatever_the_plan_says() {
         put(".synctl/x", Expected::Nothing, b"x"),
     ];
     for outcome in fixture.batch(&index, &refused) {
-        assert!(is_failed(&outcome, ProblemKind::Denied), "{outcome:?}");
+        assert!(is_failed(&outcome, ProblemKind::Refused), "{outcome:?}");
     }
     assert_eq!(fixture.index(), index);
     let Outcome::Failed(problem) = fixture.one(&index, make(".git")).outcome else { panic!("not refused") };
@@ -168,7 +168,7 @@ fn protected_names_are_refused_whatever_the_plan_says() {
     partial.file().write_all(b"x").unwrap();
     let commit =
         fixture.committer.put_partial(&index, &path("a/.git/config"), &Expected::Nothing, &file(b"x"), partial);
-    assert!(is_failed(&commit.outcome, ProblemKind::Denied));
+    assert!(is_failed(&commit.outcome, ProblemKind::Refused));
 
     // In a new directory what is refused is refused alone.
     let outcomes = fixture.batch(
@@ -182,12 +182,12 @@ fn protected_names_are_refused_whatever_the_plan_says() {
             put(".vscode/tasks.json", old(".vscode/tasks.json"), b"allowed"),
         ],
     );
-    assert!(is_failed(&outcomes[2], ProblemKind::Denied), "{outcomes:?}");
+    assert!(is_failed(&outcomes[2], ProblemKind::Refused), "{outcomes:?}");
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Applied).count(), 5, "{outcomes:?}");
     assert!(!fixture.exists("new/.envrc") && fixture.exists("new/sub/b"));
     // Of a directory that is removed it stays, with the directories above it.
     let commit = fixture.one(&index, remove("project", Expected::Tree(tree_hash(&index, "project"))));
-    assert!(is_failed(&commit.outcome, ProblemKind::Denied));
+    assert!(is_failed(&commit.outcome, ProblemKind::Refused));
     assert!(fixture.exists("project/.envrc") && !fixture.exists("project/src"));
 }
 
