@@ -70,6 +70,7 @@ impl Unit {
         match self {
             Self::Seconds if value < 0.000_995 => format!("{:.0} µs", value * 1e6),
             Self::Seconds if value < 0.009_95 => format!("{:.2} ms", value * 1e3),
+            Self::Seconds if value < 0.099_5 => format!("{:.1} ms", value * 1e3),
             Self::Seconds if value < 0.995 => format!("{:.0} ms", value * 1e3),
             Self::Seconds => format!("{value:.2} s"),
             Self::Bytes if value < 9_950.0 => format!("{value:.0} B"),
@@ -165,7 +166,8 @@ mod tests {
         let check = |unit: Unit, value: f64, expected: &str| assert_eq!(unit.show(value), expected);
         check(Unit::Seconds, 0.000_61, "610 µs");
         check(Unit::Seconds, 0.0021, "2.10 ms");
-        check(Unit::Seconds, 0.084, "84 ms");
+        check(Unit::Seconds, 0.0263, "26.3 ms");
+        check(Unit::Seconds, 0.124, "124 ms");
         check(Unit::Seconds, 6.3, "6.30 s");
         check(Unit::Bytes, 48.0, "48 B");
         check(Unit::Share, 0.006, "0.60 %");

@@ -25,6 +25,7 @@ pub(super) fn measure(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> 
     tree::settle_disk();
     let target = bench.pair.target.join("bulk.bin");
     let arrived = || std::fs::metadata(&target).is_ok_and(|metadata| metadata.len() == (megabytes * MEGABYTE) as u64);
+    let mark = bench.session.as_watch().map(|watch| watch.mark());
     let started = Instant::now();
     std::fs::rename(&beside, &path)?;
     let mut random = Random::new(*bench.edits);
@@ -42,6 +43,9 @@ pub(super) fn measure(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> 
     report.enter(&what, bench.tool, Figure::times(&[took]));
     let what = format!("save → visible while {megabytes} MB go, {} files", bench.size);
     report.enter(&what, bench.tool, Figure::latencies(&times, lost));
+    if let Some(mark) = mark {
+        save::show_stages(bench, mark);
+    }
     std::fs::remove_file(&path)?;
     tree::wait_same(&bench.pair.source, &bench.pair.target, LIMIT)
 }

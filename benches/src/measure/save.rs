@@ -31,18 +31,23 @@ pub(super) fn measure_as(bench: &mut Bench<'_>, report: &mut Report, place: &str
         let (times, lost) = saves(bench, pattern)?;
         let what = format!("save → visible, {name}, {place}");
         report.enter(&what, bench.tool, Figure::latencies(&times, lost));
-        if let (Some(watch), Some(mark)) = (bench.session.as_watch(), mark) {
-            let stages = watch.stages_since(mark).into_iter().filter(|(_, times)| !times.is_empty());
-            let shown: Vec<String> = stages.map(|(stage, times)| format!("{stage} {:.0} µs", middle(times))).collect();
-            println!("    of which, by its own account (medians): {}", shown.join(", "));
+        if let Some(mark) = mark {
+            show_stages(bench, mark);
         }
     }
     Ok(())
 }
 
-fn middle(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or_default()
+/// Says where the time of the saves since `mark` went, by synctl's own account.
+pub(super) fn show_stages(bench: &Bench<'_>, mark: usize) {
+    let Some(watch) = bench.session.as_watch() else { return };
+    let stages = watch.stages_since(mark).into_iter().filter(|(_, times)| !times.is_empty());
+    let shown = stages.map(|(stage, mut times)| {
+        times.sort_by(f64::total_cmp);
+        let at = |percent: usize| times.get((times.len() - 1) * percent / 100).copied().unwrap_or_default();
+        format!("{stage} {:.0} ({:.0})", at(50), at(99))
+    });
+    println!("    of which, by its own account, in µs, p50 (p99): {}", shown.collect::<Vec<_>>().join(", "));
 }
 
 fn saves(bench: &mut Bench<'_>, pattern: Pattern) -> Result<(Vec<Duration>, usize)> {
