@@ -7,7 +7,7 @@ use sync_proto::{
     escape::Escaped,
     hello::{HELLO_BYTES, Hello},
     limits::{BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX},
-    message::{Batch, FileFrame, StreamHeader, ToAgent, ToController},
+    message::{Batch, Fetched, FileFrame, StreamHeader, ToAgent, ToController},
 };
 
 /// First byte: which message; its highest bit: whether a frame's header comes before the body.
@@ -34,6 +34,7 @@ pub fn messages(data: &[u8]) {
         2 => message::<StreamHeader>(body),
         3 => message::<FileFrame>(body),
         4 => message::<Batch>(body),
+        5 => message::<Fetched>(body),
         _ => {}
     }
 }

@@ -55,3 +55,11 @@ pub const SOFTWARE_BYTES_MAX: usize = 64;
 pub const SESSIONS_PER_CONNECTION_MAX: usize = 64;
 /// Most content streams that one session may have open at once.
 pub const CONTENT_STREAMS_MAX: usize = 4;
+/// Most bytes of content that travel with one change, encoded or decoded. What is longer is asked for.
+pub const PUSHED_CONTENT_BYTES_MAX: usize = 64 << 10;
+/// Most fetches that a controller may have unanswered.
+pub const FETCHES_IN_FLIGHT_MAX: usize = 16;
+/// Most paths in one question what stands there.
+pub const DESCRIBE_PATHS_MAX: usize = 4096;
+/// Longest file, in bytes, whose content is given in a `Fetched`. A longer one is streamed.
+pub const FETCHED_FILE_BYTES_MAX: u64 = 1 << 20;

@@ -2,10 +2,12 @@
 //!
 //! The *controller* is the side with the plan (alpha's process); the *agent* holds beta. A session has one bidirectional
 //! control stream, on which the controller says [`ToAgent`] and the agent [`ToController`], and unidirectional content
-//! streams from the controller: a bundle stream carries frames of [`Batch`], a file stream a [`FileHeader`] and then
-//! frames of [`FileFrame`]. Which kind it is stands in its first frame, a [`StreamHeader`].
+//! streams: a bundle stream carries frames of [`Batch`] to the agent or of [`Fetched`] to the controller, a file stream a
+//! [`FileHeader`] and then frames of [`FileFrame`]. Which kind it is stands in its first frame, a [`StreamHeader`].
 //!
 //! Types here are for the wire alone: no map, no `usize`, every list [`Bounded`].
+
+mod supply;
 
 use std::ops::Deref;
 
@@ -21,6 +23,8 @@ use crate::{
     path::SyncPath,
 };
 
+pub use supply::{Describe, Described, Fetch, Fetched, Found, FoundKind, Pushed, Supply, Wanted};
+
 /// A list of at most `MAX` items. The count is checked before anything is allocated for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounded<T, const MAX: usize>(pub(crate) Vec<T>);
@@ -33,7 +37,8 @@ pub struct Sentence(pub(crate) String);
 #[derive(Clone, PartialEq, Eq)]
 pub struct Blob<const MAX: usize>(pub(crate) Vec<u8>);
 
-/// Numbers one batch, or one streamed file, within a session. Chosen by the controller, never used twice in a connection.
+/// Numbers one batch, one streamed file or one question within a session. Chosen by the controller, never used twice in a
+/// connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct BatchId(pub u64);
 
@@ -60,6 +65,15 @@ pub enum ToAgent {
     Ping(u64),
     /// The session ends, and why.
     Goodbye(Sentence),
+    /// Asks for contents. Answered by [`Fetched`], on this stream or on a bundle stream, or by a file stream.
+    Fetch(Fetch),
+    /// Asks what stands at some paths. Answered by [`Described`].
+    Describe(Describe),
+    /// Which chunks of a recipe page are missing here: for a file that the agent streams.
+    Need(Need),
+    /// Asks for all that changed at beta before this to be told. Answered by [`ToController::Flushed`] with this number, or
+    /// a later one, after the last of it. Numbers ascend.
+    Flush(u64),
 }
 
 /// What the agent says on the control stream.
@@ -81,6 +95,12 @@ pub enum ToController {
     Pong(u64),
     /// The session ends, and why.
     Goodbye(Sentence),
+    /// Contents that were asked for.
+    Fetched(Fetched),
+    /// What stands at paths that were asked about.
+    Described(Described),
+    /// The answer to [`ToAgent::Flush`].
+    Flushed(u64),
 }
 
 /// Asks for a root.
@@ -95,6 +115,8 @@ pub struct Open {
     pub root: Blob<PATH_BYTES_MAX>,
     /// What takes no part, beside what the ignore files in the tree say.
     pub ignore: IgnoreSettings,
+    /// Whether beta's changes go to alpha, so that their content is wanted.
+    pub push: bool,
 }
 
 /// What takes no part, beside what the ignore files in the tree say.
@@ -170,6 +192,8 @@ pub enum ProblemKind {
     Exhausted,
     /// Any other error of the file system.
     Io,
+    /// This side does not let the other one change a name like this.
+    Refused,
 }
 
 /// A page of a directory.
@@ -205,6 +229,8 @@ pub struct Changes {
     pub complete: bool,
     /// What can't be synchronised there now; replaces what was said before.
     pub problems: Problems,
+    /// How long ago the first event for any of it was read there, in microseconds; 0 where no event led to it.
+    pub age_micros: u64,
 }
 
 /// One path that changed.
@@ -214,6 +240,8 @@ pub struct Change {
     pub path: SyncPath,
     /// What stands there now; `None`: nothing, and nothing beneath it.
     pub entry: Option<Entry>,
+    /// The content of a small file, where the session was opened with [`Open::push`] and it was at hand.
+    pub content: Option<Pushed>,
 }
 
 /// Operations sent as one unit, done in order.
@@ -320,23 +348,23 @@ pub enum Outcome {
     Failed(Problem),
 }
 
-/// The first frame of a content stream.
+/// The first frame of a content stream, whoever opened it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum StreamHeader {
-    /// Frames of [`Batch`] follow, any number.
+    /// Frames of [`Batch`] follow, or of [`Fetched`] where the agent opened it, any number.
     Bundle(SessionId),
     /// One file follows, in frames of [`FileFrame`].
     File(SessionId, FileHeader),
 }
 
-/// A file that is streamed: one operation, a batch of its own.
+/// A file that is streamed: one operation, a batch of its own; or the answer to a [`Fetch`] of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct FileHeader {
-    /// Its batch, answered by [`Outcomes`] with one outcome.
+    /// Its batch, answered by [`Outcomes`] with one outcome; or the number of the [`Fetch`], not answered.
     pub batch: BatchId,
     /// Where.
     pub path: SyncPath,
-    /// What it replaces.
+    /// What it replaces. Without meaning from the agent: the controller knows what it replaces.
     pub expected: Expected,
     /// What shall stand there: a file.
     pub entry: Entry,

@@ -102,7 +102,8 @@ fn integers_and_words(check: &mut Check) {
 
 fn to_agent(check: &mut Check) {
     let ignore = IgnoreSettings { patterns: list(vec![blob(b"*.o")]), vcs: false, gitignore: true, defaults: true };
-    let open = Open { session: SessionId(1), controller: ReplicaId([0x2d; 16]), root: blob(b"/srv/app"), ignore };
+    let (session, controller) = (SessionId(1), ReplicaId([0x2d; 16]));
+    let open = Open { session, controller, root: blob(b"/srv/app"), ignore, push: true };
     check.message("to-agent-open", ToAgent::Open(open));
     check.message("to-agent-tree-request", ToAgent::TreeRequest(list(vec![path(""), path("a")])));
     let operations = list(vec![Operation::MakeDirectory { path: path("a") }]);
@@ -110,6 +111,14 @@ fn to_agent(check: &mut Check) {
     check.message("to-agent-rescan", ToAgent::Rescan);
     check.message("to-agent-ping", ToAgent::Ping(300));
     check.message("to-agent-goodbye", ToAgent::Goodbye(Sentence::new("bye")));
+    let wanted = |base| Wanted { path: path("f"), entry: file(), base };
+    let files = list(vec![wanted(None), wanted(Some(ContentId([0xc0; 32])))]);
+    check.message("to-agent-fetch", ToAgent::Fetch(Fetch { id: BatchId(9), urgent: true, files }));
+    let paths = list(vec![path("a"), path("a/f")]);
+    check.message("to-agent-describe", ToAgent::Describe(Describe { id: BatchId(9), paths }));
+    let need = Need { batch: BatchId(9), page: 1, missing: blob(&[0b101]) };
+    check.message("to-agent-need", ToAgent::Need(need));
+    check.message("to-agent-flush", ToAgent::Flush(300));
 }
 
 fn operations(check: &mut Check) {
@@ -141,10 +150,14 @@ fn to_controller(check: &mut Check) {
     let listed = |name, entry, tree| Listed { name: path(name), entry, tree: TreeHash([tree; 32]) };
     let entries = list(vec![listed("d", Entry::Directory, 0xd1), listed("f", file(), 0)]);
     check.message("to-controller-listing", ToController::Listing(Listing { path: path("a"), entries, last: true }));
-    let changes =
-        list(vec![Change { path: path("f"), entry: Some(file()) }, Change { path: path("gone"), entry: None }]);
-    let changes = Changes { changes, settled: true, complete: false, problems };
-    check.message("to-controller-changes", ToController::Changes(changes));
+    let change = |at, entry, content| Change { path: path(at), entry, content };
+    let changes = list(vec![change("f", Some(file()), None), change("gone", None, None)]);
+    let all = Changes { changes, settled: true, complete: false, problems, age_micros: 300 };
+    check.message("to-controller-changes", ToController::Changes(all));
+    let pushed = |content| change("f", Some(file()), Some(content));
+    check.message("change-raw", pushed(Pushed::Raw(blob(b"raw"))));
+    check.message("change-zstd", pushed(Pushed::Zstd(blob(b"zstd"))));
+    check.message("change-delta", pushed(Pushed::Delta { base: ContentId([0xc0; 32]), delta: blob(b"delta") }));
     let outcomes = list(vec![
         Outcome::Applied,
         Outcome::Displaced(path(".synctl/displaced/1-f")),
@@ -159,6 +172,25 @@ fn to_controller(check: &mut Check) {
     check.message("to-controller-need", ToController::Need(need));
     check.message("to-controller-pong", ToController::Pong(300));
     check.message("to-controller-goodbye", ToController::Goodbye(Sentence::new("bye")));
+    let contents = list(vec![
+        Supply::Raw(blob(b"raw")),
+        Supply::Zstd(blob(b"zstd")),
+        Supply::Delta(blob(b"delta")),
+        Supply::Changed,
+        Supply::Failed(problem(ProblemKind::Denied)),
+    ]);
+    check.message("to-controller-fetched", ToController::Fetched(Fetched { id: BatchId(9), first: 7, contents }));
+    let found = |kind| Some(Found { kind, len: 70_000, modified: 1_700_000_000 });
+    let found = list(vec![
+        None,
+        found(FoundKind::File),
+        found(FoundKind::Directory),
+        found(FoundKind::Symlink),
+        found(FoundKind::Other),
+        found(FoundKind::Unknown),
+    ]);
+    check.message("to-controller-described", ToController::Described(Described { id: BatchId(9), found }));
+    check.message("to-controller-flushed", ToController::Flushed(300));
     let kinds = [
         ("problem-denied", ProblemKind::Denied),
         ("problem-unsupported-kind", ProblemKind::UnsupportedKind),
@@ -170,6 +202,7 @@ fn to_controller(check: &mut Check) {
         ("problem-too-large", ProblemKind::TooLarge),
         ("problem-exhausted", ProblemKind::Exhausted),
         ("problem-io", ProblemKind::Io),
+        ("problem-refused", ProblemKind::Refused),
     ];
     kinds.into_iter().for_each(|(name, kind)| check.message(name, problem(kind)));
 }

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, builder::TypedValueParser};
-use sync_core::engine::Mode;
+use sync_core::engine::{GONE_PERCENT_MAX, Mode};
 
 use crate::destination::{self, Dest};
 
@@ -66,6 +66,28 @@ Examples:
 
 Exit code: 0 there are none, 1 there are, 2 no session runs.";
 
+const RESOLVE_HELP: &str = "\
+Examples:
+  synctl resolve src/main.rs --keep alpha      SRC's version goes to DEST
+  synctl resolve src/main.rs --keep beta       DEST's version comes to SRC
+  synctl resolve notes.txt --keep both         DEST's becomes notes.beta.txt, on both sides
+  synctl resolve . --keep alpha                every conflict beneath this directory
+
+Each holds for the two versions that `synctl conflicts` shows: where one changes before it
+is done, the conflict stays. What is replaced in SRC is kept in its trash for a week.
+
+Exit code: 0 settled, 1 some could not be, 2 none (no session runs, no such conflict).";
+
+const RESUME_HELP: &str = "\
+Examples:
+  synctl status        why it is halted
+  synctl resume
+
+A session halts before one side would lose most of its files, or everything. If that is
+what you want, this lets it go, once.
+
+Exit code: 0 told, 2 no session runs.";
+
 const KEYGEN_HELP: &str = "\
 Examples:
   synctl keygen --secret --out secret      one secret for both sides, for --secret-file
@@ -89,7 +111,9 @@ Examples:
   synctl ignored --output json
 
 Any of these takes part again by a negated pattern: --ignore '!.DS_Store', or the
-line !.DS_Store in a .syncignore file.";
+line !.DS_Store in a .syncignore file. The last list is another one: what DEST can't
+change in SRC in the two-way modes, in any spelling, because it would make this
+machine run something.";
 
 const WHY_HELP: &str = "\
 Examples:
@@ -97,6 +121,18 @@ Examples:
   synctl why --vcs . .git/config
 
 Exit code: 0 it takes part, 1 it is left out, 2 it can't be told.";
+
+const RESTORE_HELP: &str = "\
+Examples:
+  synctl restore .                         what there is: a line a file, what was deleted last first
+  synctl restore . src/main.rs             the version that was deleted last, to where it stood
+  synctl restore . src old/notes.txt       a directory: all that was deleted in it
+  synctl restore --all --to /tmp/back .    everything, beneath another directory
+
+What is deleted in SRC because it was deleted in DEST is kept in SRC/.synctl/trash for
+a week, up to 1 GiB. Nothing that stands there now is replaced.
+
+Exit code: 0 listed, or all restored, 1 some is not restored, 2 nothing is.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -116,6 +152,15 @@ pub(crate) enum Command {
     /// List the conflicts of a running session
     #[command(after_help = CONFLICTS_HELP)]
     Conflicts(RunningArgs),
+    /// Settle conflicts of a running session: say which version stays
+    #[command(after_help = RESOLVE_HELP)]
+    Resolve(ResolveArgs),
+    /// Let the deletions go for which a running session is halted
+    #[command(after_help = RESUME_HELP)]
+    Resume(RunningArgs),
+    /// List what was deleted in SRC because it was deleted in DEST, or bring it back
+    #[command(after_help = RESTORE_HELP)]
+    Restore(RestoreArgs),
     /// Make a key pair, or a secret that both sides are given
     #[command(after_help = KEYGEN_HELP)]
     Keygen(KeygenArgs),
@@ -149,9 +194,20 @@ pub(crate) struct SessionArgs {
     /// Where to: a directory (an agent is started in this process), or quic://HOST:PORT/PATH
     #[arg(value_name = "DEST", value_hint = ValueHint::DirPath, value_parser = dest_parser())]
     pub(crate) destination: Dest,
-    /// What goes which way
-    #[arg(long, value_enum, default_value_t = ModeArg::OneWaySafe)]
-    pub(crate) mode: ModeArg,
+    /// What goes which way [default: two-way-safe for watch, one-way-safe for push]
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeArg>,
+    /// Let go what would halt the session at its start: one side is empty, or would lose most of its files
+    #[arg(long)]
+    pub(crate) allow_deletions: bool,
+    /// How many of a hundred files one side may lose at once before the session halts and asks; 100: only where all
+    /// would be gone
+    #[arg(long, value_name = "PERCENT", default_value_t = GONE_PERCENT_MAX, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) max_deletions: u8,
+    /// Let DEST change what is so called in SRC, though it may make this machine run something (`synctl ignored`
+    /// lists these names). May be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow: Vec<String>,
     /// Where state is kept between runs [default: $XDG_STATE_HOME/synctl, else ~/.local/state/synctl]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state_dir: Option<PathBuf>,
@@ -179,6 +235,34 @@ pub(crate) struct RunningArgs {
     /// How to tell it
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) output: Format,
+}
+
+/// What `resolve` is told.
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArgs {
+    /// Paths in conflict, or directories with all that is in conflict in them
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath, required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Which version stays
+    #[arg(long, value_enum)]
+    pub(crate) keep: KeepArg,
+    /// Where the session keeps its state, if it was told
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// How to tell it
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
+}
+
+/// Which version stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeepArg {
+    /// SRC's: it goes to DEST
+    Alpha,
+    /// DEST's: it comes to SRC
+    Beta,
+    /// Both: DEST's gets another name, on both sides
+    Both,
 }
 
 /// What takes no part.
@@ -212,6 +296,26 @@ pub(crate) struct TrustArgs {
     /// Public keys of the agents to accept, one a line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "key_file")]
     pub(crate) known_agent: Option<PathBuf>,
+}
+
+/// What `restore` is told.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The directory that is kept in sync
+    #[arg(value_name = "SRC", value_hint = ValueHint::DirPath)]
+    pub(crate) source: PathBuf,
+    /// What to bring back: a file, or a directory with all that was deleted in it; relative to SRC, or absolute
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Bring back everything
+    #[arg(long, conflicts_with = "paths")]
+    pub(crate) all: bool,
+    /// Not to where it stood, but to the same path beneath this directory, which is made
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) to: Option<PathBuf>,
+    /// How to tell it
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
 }
 
 /// What `keygen` is told.
@@ -262,6 +366,10 @@ pub(crate) enum Format {
 /// What goes which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ModeArg {
+    /// Changes go both ways; what both changed differently is kept on both sides, and shown as a conflict
+    TwoWaySafe,
+    /// Changes go both ways; where both changed the same, SRC's version goes to DEST
+    TwoWayResolved,
     /// SRC's changes go to DEST; what was changed at DEST is never overwritten, it is shown as a conflict
     OneWaySafe,
     /// DEST is kept an exact copy of SRC; what was changed there is put right
@@ -271,6 +379,8 @@ pub(crate) enum ModeArg {
 impl From<ModeArg> for Mode {
     fn from(mode: ModeArg) -> Self {
         match mode {
+            ModeArg::TwoWaySafe => Self::TwoWaySafe,
+            ModeArg::TwoWayResolved => Self::TwoWayResolved,
             ModeArg::OneWaySafe => Self::OneWaySafe,
             ModeArg::OneWayReplica => Self::OneWayReplica,
         }

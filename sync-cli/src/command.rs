@@ -4,6 +4,8 @@ mod completions;
 mod ignored;
 mod keygen;
 mod push;
+mod resolve;
+mod restore;
 mod running;
 mod session;
 mod watch;
@@ -22,6 +24,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => running::status(&args),
         Command::Flush(args) => running::flush(&args),
         Command::Conflicts(args) => running::conflicts(&args),
+        Command::Resolve(args) => resolve::run(&args),
+        Command::Resume(args) => running::resume(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Ignored(args) => ignored::run(&args),
         Command::Why(args) => why::run(&args),

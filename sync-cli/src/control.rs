@@ -12,9 +12,10 @@ mod server;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sync_proto::SyncPath;
 
 pub(crate) use self::{client::ask_all, server::Server};
-use crate::output::json::{ConflictBody, ProblemBody};
+use crate::output::json::{ConflictBody, PathBody, ProblemBody};
 
 /// Longest line, in bytes. An answer that would be longer is cut in its lists, which say so by their counts.
 const LINE_BYTES_MAX: usize = 4 << 20;
@@ -39,6 +40,31 @@ pub(crate) enum Request {
     Status,
     /// Wait until everything that is on disk now has been applied at the other side.
     Flush,
+    /// How does it stand, with both versions of each conflict?
+    Conflicts,
+    /// Where is its source?
+    Where,
+    /// Settle the conflicts at and beneath a path, which is beneath the root and in hexadecimal.
+    Resolve {
+        /// Where.
+        path: String,
+        /// Which version stays.
+        keep: Keep,
+    },
+    /// Let the deletions go for which it is halted.
+    Resume,
+}
+
+/// Which version of a conflict stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Keep {
+    /// The source's.
+    Alpha,
+    /// The destination's.
+    Beta,
+    /// Both, the destination's under another name.
+    Both,
 }
 
 /// What a session answers.
@@ -64,6 +90,11 @@ pub(crate) enum Answered {
     Elsewhere,
     /// How it stands.
     Status(StatusBody),
+    /// Where its source is.
+    Root {
+        /// The path, in hexadecimal.
+        path_hex: String,
+    },
     /// All has been applied.
     Flushed,
     /// All but these.
@@ -73,11 +104,27 @@ pub(crate) enum Answered {
         /// How many problems remain.
         problems: usize,
     },
+    /// These were conflicts; some may be left alone, because a version has changed.
+    Resolved {
+        /// What has come of each.
+        paths: Vec<ResolvedBody>,
+    },
+    /// The deletions may go.
+    Resumed,
     /// It could not be done.
     Failed {
         /// Why.
         reason: String,
     },
+}
+
+/// What has come of settling a conflict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ResolvedBody {
+    #[serde(flatten)]
+    pub(crate) path: PathBody,
+    /// Why it is not settled.
+    pub(crate) reason: Option<String>,
 }
 
 /// How a session stands.
@@ -104,4 +151,35 @@ fn directory(state_dir: &Path) -> PathBuf {
 /// A path as it travels.
 pub(crate) fn path_to_hex(path: &Path) -> String {
     path.as_os_str().as_encoded_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A path beneath the root, as it travels.
+pub(crate) fn sync_path_to_hex(path: &SyncPath) -> String {
+    path.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The path that [`path_to_hex`] was given.
+pub(crate) fn path_from_hex_bytes(text: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    Some(PathBuf::from(std::ffi::OsString::from_vec(bytes_from_hex(text)?)))
+}
+
+fn path_from_hex(text: &str) -> Option<SyncPath> {
+    let bytes = bytes_from_hex(text)?;
+    if bytes.is_empty() { Some(SyncPath::root()) } else { SyncPath::parse(&bytes).ok() }
+}
+
+fn bytes_from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+    digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
+}
+
+impl From<Keep> for sync_core::engine::Keep {
+    fn from(keep: Keep) -> Self {
+        match keep {
+            Keep::Alpha => Self::Alpha,
+            Keep::Beta => Self::Beta,
+            Keep::Both => Self::Both,
+        }
+    }
 }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::Context;
-use sync_core::session::{Destination, SessionOptions};
+use sync_core::{
+    engine::Mode,
+    ignore::Protected,
+    session::{Destination, SessionOptions},
+};
 use sync_proto::{
     limits::{IGNORE_PATTERN_BYTES_MAX, IGNORE_PATTERNS_MAX},
     message::{Blob, Bounded, IgnoreSettings},
@@ -28,8 +32,8 @@ pub(crate) struct Prepared {
     pub(crate) options: SessionOptions,
 }
 
-/// Reads the environment and the files that `args` name.
-pub(crate) fn prepare(args: &SessionArgs) -> anyhow::Result<Prepared> {
+/// Reads the environment and the files that `args` name. `mode`: where they name none.
+pub(crate) fn prepare(args: &SessionArgs, mode: Mode) -> anyhow::Result<Prepared> {
     let variable = |name| std::env::var_os(name);
     let credentials = match &args.destination.0 {
         Destination::Local(_) => None,
@@ -45,8 +49,14 @@ pub(crate) fn prepare(args: &SessionArgs) -> anyhow::Result<Prepared> {
         Destination::Local(path) => Destination::Local(absolute(path)?),
         remote @ Destination::Quic { .. } => remote.clone(),
     };
-    let options =
-        SessionOptions { mode: args.mode.into(), ignore: ignore_settings(&args.ignore)?, credentials, state_dir };
+    let mut protected = Protected::default();
+    for name in &args.allow {
+        protected.allow(name).context("--allow: see `synctl ignored`")?;
+    }
+    let mode = args.mode.map_or(mode, Into::into);
+    let ignore = ignore_settings(&args.ignore)?;
+    let gone_percent_max = args.max_deletions;
+    let options = SessionOptions { mode, ignore, protected, gone_percent_max, credentials, state_dir };
     Ok(Prepared { source: absolute(&args.source)?, destination, options })
 }
 

@@ -7,17 +7,27 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod acceptance {
+    mod clocks;
     mod editors;
     mod endings;
     mod hostile;
+    mod kill_points;
     mod kills;
     mod kinds;
     mod lab;
+    mod names;
+    mod network;
+    mod power;
     mod refusals;
+    mod replaced;
+    mod repositories;
+    mod restore;
     mod running;
     mod scenario;
     mod shapes;
     mod space;
     mod storms;
+    mod two_way;
     mod versions;
+    mod watching;
 }

@@ -10,7 +10,6 @@ use sync_core::{
     engine::Mode,
     session::{Destination, Events, Session, SessionOptions, event::Event},
 };
-use sync_proto::message::IgnoreSettings;
 
 // A session runs on the runtime that it is started on. One thread is enough: what blocks has threads of its own.
 #[tokio::main(flavor = "current_thread")]
@@ -52,12 +51,8 @@ async fn start(place: &Path, name: &str) -> Result<(Session, Events), Box<dyn Er
     let source = place.join(name);
     fs::create_dir(&source)?;
     let destination = Destination::Local(place.join(format!("{name}.copy")));
-    let options = SessionOptions {
-        mode: Mode::OneWaySafe,
-        ignore: IgnoreSettings::default(),
-        credentials: None,
-        state_dir: Some(place.join("state")),
-    };
+    let options =
+        SessionOptions { mode: Mode::OneWaySafe, state_dir: Some(place.join("state")), ..SessionOptions::default() };
     Ok(Session::start(&source, destination, options).await?)
 }
 

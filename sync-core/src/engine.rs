@@ -13,9 +13,14 @@
 //! and the next round plans from what is really there: an operation that meets something unexpected changes nothing, so a
 //! wrong guess costs a round trip, never content.
 //!
+//! What changes at beta goes to alpha without foresight: paths that an operation under way at alpha touches are left alone, in
+//! both directions, until alpha has answered and shows what has come of it. Before anything is removed at alpha, beta is
+//! asked whether it is really gone there (`described`).
+//!
 //! # Invariants
 //!
-//! - *synced* takes over an entry only after beta has said `Applied`, or where both sides have it already.
+//! - *synced* takes over an entry only after beta has said `Applied`, where alpha has and shows what came from beta, or where
+//!   both sides have it already.
 //! - Nothing is planned before both sides are known, nor while the session is halted.
 //! - Operations of one lane are done in order; an operation that touches a path which another lane has in flight follows
 //!   it on that lane.
@@ -27,51 +32,77 @@ mod action;
 mod advance;
 mod compare;
 mod copies;
+mod deletions;
+mod described;
 mod doubtful;
 mod flight;
 mod held;
 mod known;
 mod outcome;
 pub mod plan;
+mod receiver;
 pub mod reconcile;
+mod resolve;
+mod rule;
+mod taking;
 #[cfg(test)]
 mod tests;
 pub mod view;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
 use sync_proto::{
     Entry, SyncPath,
-    message::{Changes, Listing, Opened, Problem, ReplicaId},
+    message::{BatchId, Changes, Listing, Opened, Problem, Problems, ReplicaId},
 };
 
-pub use self::action::{Action, Recorded, Report};
+pub use self::{
+    action::{Action, Keep, NotSettled, Recorded, Report, Side},
+    deletions::GONE_PERCENT_MAX,
+    doubtful::{Intent, Past},
+};
 use self::{
     compare::{Comparison, apply_change},
-    copies::Copies,
+    deletions::Sweep,
+    described::Described,
     doubtful::Doubtful,
     flight::Flight,
-    held::Held,
     known::Known,
-    view::{View, remove_near},
+    receiver::Receiver,
+    resolve::Choices,
+    rule::{Rule, holds},
+    taking::Taking,
+    view::View,
 };
 use crate::{
+    engine::plan::Planned,
     ignore::Rules,
-    tree::{Tree, diff},
+    tree::{Node, Tree, diff},
 };
 
 /// What goes which way. Names and meanings are those that developers know from Mutagen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
+    /// Changes go both ways. What both sides changed differently is a conflict: shown, and left alone.
+    TwoWaySafe,
+    /// Changes go both ways. Where both sides changed the same, alpha's version goes to beta.
+    TwoWayResolved,
     /// Alpha's changes go to beta. What changed at beta is never overwritten or deleted: it is shown as a conflict, or
     /// left alone where alpha has nothing there.
     #[default]
     OneWaySafe,
     /// Beta is kept an exact copy of alpha. What was changed, added or deleted at beta is put right; ignored content stays.
     OneWayReplica,
+}
+
+impl Mode {
+    /// Whether beta's changes come to alpha.
+    pub fn is_two_way(self) -> bool {
+        matches!(self, Self::TwoWaySafe | Self::TwoWayResolved)
+    }
 }
 
 /// Most paths of one update that are planned ahead of everything else.
@@ -119,17 +150,24 @@ pub struct Engine {
     /// Which replica was last connected.
     replica: Option<ReplicaId>,
     known: Known,
+    /// The number of the next batch or question. None is used twice.
+    next: u64,
+    /// What is under way to beta.
     flight: Flight,
+    /// What is under way to alpha.
+    taking: Taking,
     hot: Vec<SyncPath>,
-    held: Held,
-    /// Directories at beta that stay, because of content in them that takes no part.
-    kept: BTreeSet<SyncPath>,
+    at_beta: Receiver,
+    at_alpha: Receiver,
+    described: Described,
     doubtful: Doubtful,
-    /// Mismatches in a row that nothing explains.
-    mismatches: BTreeMap<SyncPath, u32>,
-    /// Paths for which nothing but alpha's own bytes will do.
-    whole: BTreeSet<SyncPath>,
-    copies: Copies,
+    settled: Choices,
+    gone_percent_max: u64,
+    /// Whether the user lets deletions go that would halt the session, until all is done.
+    deletions_allowed: bool,
+    /// Whether what is deleted has been counted as a whole since something changed.
+    deletions_counted: bool,
+    sweep: Option<Sweep>,
     conflicts: BTreeMap<SyncPath, (Option<Entry>, Option<Entry>)>,
     halted: Option<String>,
     in_sync: bool,
@@ -145,14 +183,19 @@ impl Engine {
             link: Link::Down,
             replica: None,
             known: Known::default(),
+            next: 0,
             flight: Flight::default(),
+            taking: Taking::default(),
             hot: Vec::new(),
-            held: Held::default(),
-            kept: BTreeSet::new(),
+            at_beta: Receiver::default(),
+            at_alpha: Receiver::default(),
+            described: Described::default(),
             doubtful: Doubtful::default(),
-            mismatches: BTreeMap::new(),
-            whole: BTreeSet::new(),
-            copies: Copies::default(),
+            settled: Choices::default(),
+            gone_percent_max: u64::from(GONE_PERCENT_MAX),
+            deletions_allowed: false,
+            deletions_counted: false,
+            sweep: None,
             conflicts: BTreeMap::new(),
             halted: None,
             in_sync: false,
@@ -167,7 +210,7 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] is due.
     pub fn timeout(&self) -> Option<Duration> {
-        self.held.next()
+        [self.at_beta.held.next(), self.at_alpha.held.next(), self.described.next()].into_iter().flatten().min()
     }
 
     /// Whether all that is known has been done.
@@ -178,7 +221,7 @@ impl Engine {
     /// How many paths are all that is left to do, and wait to be tried again without anybody having been told of a problem:
     /// their content changes whenever it is about to be sent.
     pub fn unsettled(&self) -> usize {
-        if self.flight.is_empty() { self.held.silent() } else { 0 }
+        if self.is_waiting() { 0 } else { self.at_beta.held.silent() + self.at_alpha.held.silent() }
     }
 
     /// Why the session is halted, if it is.
@@ -196,24 +239,37 @@ impl Engine {
         self.conflicts.iter().map(|(path, (alpha, beta))| (path, alpha, beta))
     }
 
+    /// Whether an answer is awaited, of either side.
+    fn is_waiting(&self) -> bool {
+        !self.flight.is_empty() || !self.taking.is_empty() || self.described.is_waiting()
+    }
+
     /// Operations and bytes still to be done, counted over the whole difference. O(what differs).
     pub fn outstanding(&self) -> (u64, u64) {
         let Some((alpha, rules)) = &self.alpha else { return (0, 0) };
         let mut count = (0, 0);
         for difference in diff(self.known.beta.root(), alpha.tree.root()) {
             let path = &difference.path;
-            match (difference.new, difference.old) {
-                _ if self.conflicts.contains_key(path) => {}
-                (Some(node), _) => {
-                    count.0 += node.entries();
-                    count.1 += node.bytes();
+            let synced = self.known.synced.get(path);
+            let comes = |node: &Node| self.mode.is_two_way() && synced != Some(node);
+            // What is to be put somewhere, or is to be removed.
+            let (put, gone) = match (difference.new, difference.old) {
+                _ if self.conflicts.contains_key(path) => (None, false),
+                (None, Some(beta)) if rules.is_ignored(path, beta.as_dir().is_some()) => (None, false),
+                (None, Some(beta)) if comes(beta) => (Some(beta), false),
+                (None, Some(_)) => {
+                    let goes = self.mode == Mode::OneWayReplica || synced.is_some();
+                    (None, goes && !self.at_beta.has_kept(path))
                 }
-                (None, Some(old)) => {
-                    let goes = self.mode == Mode::OneWayReplica || self.known.synced.get(path).is_some();
-                    count.0 += u64::from(goes && !rules.is_ignored(path, old.as_dir().is_some()));
+                (Some(alpha), None) if self.mode.is_two_way() && synced == Some(alpha) => {
+                    (None, !self.at_alpha.has_kept(path) && !self.described.is_hidden(path))
                 }
-                (None, None) => {}
-            }
+                (Some(alpha), Some(beta)) if synced == Some(alpha) && comes(beta) => (Some(beta), false),
+                (Some(alpha), _) => (Some(alpha), false),
+                (None, None) => (None, false),
+            };
+            count.0 += put.map_or(0, Node::entries) + u64::from(gone);
+            count.1 += put.map_or(0, Node::bytes);
         }
         count
     }
@@ -222,20 +278,42 @@ impl Engine {
     pub fn handle_alpha(&mut self, update: AlphaUpdate) {
         let AlphaUpdate { view, rules, hot } = update;
         // Somebody tries again.
-        hot.iter().for_each(|path| remove_near(&mut self.kept, path));
-        match &self.alpha {
-            _ if self.held.is_empty() => {}
-            Some((before, _)) => {
-                diff(before.tree.root(), view.tree.root()).for_each(|difference| self.held.release(&difference.path));
-                hot.iter().for_each(|path| self.held.release(path));
+        hot.iter().for_each(|path| {
+            self.at_beta.release(path);
+            self.at_alpha.release(path);
+            self.described.release(path);
+        });
+        self.see_alpha(view, Some(rules));
+        self.note_hot(hot);
+        self.advance();
+    }
+
+    /// Takes over what alpha's replica sees.
+    fn see_alpha(&mut self, view: View, rules: Option<Rules>) {
+        let Self { alpha, at_beta, at_alpha, described, .. } = self;
+        let Some(rules) = rules.or_else(|| alpha.as_ref().map(|(_, rules)| rules.clone())) else {
+            // It is lost, and has to be seen as a whole first.
+            return;
+        };
+        if let Some((before, _)) = alpha {
+            for difference in diff(before.tree.root(), view.tree.root()) {
+                at_beta.held.release(&difference.path);
+                at_alpha.held.release(&difference.path);
+                described.release(&difference.path);
+                self.deletions_counted = false;
             }
-            None => self.held.release_all(),
+        } else {
+            at_beta.held.release_all();
+            at_alpha.held.release_all();
+            self.deletions_counted = false;
         }
+        self.alpha = Some((view, rules));
+    }
+
+    fn note_hot(&mut self, hot: Vec<SyncPath>) {
         if self.hot.len() + hot.len() <= HOT_PATHS_MAX {
             self.hot.extend(hot);
         }
-        self.alpha = Some((view, rules));
-        self.advance();
     }
 
     /// Alpha's root is gone, or can't be trusted: nothing is done until [`Engine::handle_alpha`] says otherwise.
@@ -244,16 +322,22 @@ impl Engine {
         self.halt(reason);
     }
 
-    /// Beta is there. `synced` is what both agreed on before, empty where this replica is not known.
-    pub fn handle_opened(&mut self, opened: &Opened, synced: Tree) {
+    /// Beta is there. `past` is what is remembered of this very replica, empty where it is not known.
+    pub fn handle_opened(&mut self, opened: &Opened, past: impl Into<Past>) {
+        let Past { synced, sent } = past.into();
         self.disconnect();
         if self.replica.replace(opened.replica) != Some(opened.replica) {
-            // What was sent went to another one.
+            // What was sent went to another one, and what is under way comes from it.
             self.doubtful.clear();
+            if holds(Rule::OtherReplica) {
+                self.taking.disown();
+            }
+            self.sweep = None;
         }
+        sent.into_iter().for_each(|intent| self.doubtful.remember(intent));
         self.known = Known::new(synced);
-        self.known.ahead.complete = opened.complete;
-        self.known.ahead.problems = by_path(opened.problems.named.iter());
+        self.note_beta(opened.complete, &opened.problems);
+        self.deletions_counted = false;
         let alpha = self.alpha_tree().cloned().unwrap_or_default();
         self.link = Link::Comparing(Comparison::new(opened.tree, &alpha, &self.known.synced));
         self.compare();
@@ -286,16 +370,18 @@ impl Engine {
 
     /// Beta changed by other hands. What is said before the outcomes of a batch was so before the batch, or without it.
     pub fn handle_changes(&mut self, changes: Changes) {
-        self.known.ahead.complete = changes.complete;
-        self.known.ahead.problems = by_path(changes.problems.named.iter());
+        self.note_beta(changes.complete, &changes.problems);
+        let changes = changes.changes.into_vec();
+        let paths: Vec<SyncPath> = changes.iter().map(|change| change.path.clone()).collect();
         let mut unforeseen = false;
-        for change in changes.changes.into_vec() {
+        for change in changes {
             match &mut self.link {
                 Link::Down => return,
                 Link::Comparing(comparison) => comparison.change(change),
                 Link::Up => {
-                    self.held.release(&change.path);
-                    remove_near(&mut self.kept, &change.path);
+                    self.at_beta.release(&change.path);
+                    self.at_alpha.release(&change.path);
+                    self.described.release(&change.path);
                     if self.flight.batch_touches(&change.path) {
                         unforeseen = true;
                     } else {
@@ -305,36 +391,73 @@ impl Engine {
                 }
             }
         }
+        self.deletions_counted = false;
         if unforeseen {
             self.known.foresee(&self.flight);
+        }
+        if self.mode.is_two_way() {
+            self.note_hot(paths);
         }
         self.advance();
     }
 
-    /// Beta is gone, and with it all that was in flight.
+    /// Beta is gone, and with it all that was in flight to it, and every question.
+    ///
+    /// What is under way to alpha stays so until [`Engine::handle_taken`] or [`Engine::handle_unfetched`] says what has come of
+    /// it: the latter, for all its operations, where they had not been given to alpha yet and now never will be.
     pub fn handle_disconnected(&mut self) {
         self.disconnect();
     }
 
     /// Some time has passed.
     pub fn handle_timeout(&mut self, now: Duration) {
-        if self.held.expire(now) {
+        let expired = [self.at_beta.held.expire(now), self.at_alpha.held.expire(now), self.described.expire(now)];
+        if expired.contains(&true) {
             self.advance();
         }
     }
 
     fn disconnect(&mut self) {
         self.link = Link::Down;
-        let doubtful = &mut self.doubtful;
-        self.flight.abandon().for_each(|operation| doubtful.note(operation));
+        let Self { doubtful, known, .. } = self;
+        for operation in self.flight.abandon() {
+            match operation {
+                // What is moved aside is beta's own, and stays so.
+                Planned::Move { from, to, .. } if known.asides.contains(&to) => doubtful.note_removal(from),
+                operation => doubtful.note(&operation),
+            }
+        }
+        known.asides.clear();
         // What was to be sent on the link that is gone must not go out on the next one.
-        self.actions.retain(|action| matches!(action, Action::Record(_) | Action::Report(_)));
-        self.held.release_all();
-        self.kept.clear();
-        self.mismatches.clear();
-        self.whole.clear();
-        self.copies.clear();
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                Action::Record(_) | Action::Report(_) | Action::Answered(_) | Action::Settled => {
+                    self.actions.push_back(action);
+                }
+                Action::Take { id, .. } | Action::TakeStream { id, .. } => self.taking.withdraw(id),
+                Action::Request(_)
+                | Action::Intend { .. }
+                | Action::Send { .. }
+                | Action::Stream { .. }
+                | Action::Describe { .. } => {}
+            }
+        }
+        self.at_beta.start_over();
+        self.at_alpha.start_over();
+        self.described = Described::default();
         self.in_sync = false;
+    }
+
+    /// A number that was never used.
+    fn number(&mut self) -> BatchId {
+        self.next += 1;
+        BatchId(self.next - 1)
+    }
+
+    /// What beta says of itself as a whole. Problems that it could not name may be anywhere.
+    fn note_beta(&mut self, complete: bool, problems: &Problems) {
+        self.known.ahead.complete = complete && problems.more == 0;
+        self.known.ahead.problems = by_path(problems.named.iter());
     }
 
     fn halt(&mut self, reason: String) {

@@ -8,14 +8,18 @@
 //!
 //! `.synctl`, in any spelling of its case and at any depth, takes no part whatever the patterns say: it is this program's own.
 //!
+//! [`Protected`] is another question: what the other side may not change on a person's machine, whether it takes part or not.
+//!
 //! [`Scope`] answers for one directory and is what a scan carries downwards, from several threads at once. [`Rules`]
 //! answers for any path and is the immutable result of a scan: live edits of an ignore file make new rules, old
 //! snapshots go on answering as before. Nothing here reads the disk: content of ignore files is an argument.
 
+mod alias;
 mod budget;
 mod defaults;
 mod pattern;
 mod pattern_set;
+mod protected;
 mod rules;
 mod scope;
 #[cfg(test)]
@@ -28,6 +32,7 @@ use sync_proto::{Name, SyncPath, escape::Escaped};
 pub use self::{
     defaults::{default_patterns, vcs_patterns},
     pattern::PatternError,
+    protected::{NotProtected, Protected, ProtectedName, protected_names},
     rules::{Rules, RulesBuilder},
     scope::Scope,
 };

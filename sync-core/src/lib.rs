@@ -15,7 +15,7 @@
 //! # async fn embed() -> Result<(), Box<dyn std::error::Error>> {
 //! let destination = Destination::Local("/srv/copy".into());
 //! let options =
-//!     SessionOptions { mode: Mode::OneWaySafe, ignore: Default::default(), credentials: None, state_dir: None };
+//!     SessionOptions { mode: Mode::OneWaySafe, ..SessionOptions::default() };
 //! let (session, mut events) = Session::start(Path::new("/home/me/work"), destination, options).await?;
 //!
 //! // All that was on disk at the call has been applied at the other side.
@@ -62,6 +62,8 @@ pub mod ignore;
 pub mod link;
 pub mod replica;
 pub mod session;
+#[cfg(test)]
+mod skipped;
 pub mod store;
 pub mod sys;
 pub mod tree;

@@ -8,6 +8,7 @@
 //! | `credentials` | one side's key and exactly the keys it accepts |
 //! | `tls` | TLS 1.3 with raw public keys (RFC 7250), mutual, no resumption, no 0-RTT |
 //! | `transport` | the settings of QUIC that were measured to matter |
+//! | `congestion` | how much may be in flight, so that a save does not wait behind bulk |
 //! | `socket` | UDP sockets with large buffers, and what lets a restarted agent reset its old connections |
 //! | `listener`, `dial` | the two ends of a connection |
 //! | `close` | how a connection ends, in a sentence |
@@ -21,6 +22,7 @@
 //! only files are the key files, written whole and never changed.
 
 mod close;
+mod congestion;
 mod credentials;
 mod dial;
 mod frames;

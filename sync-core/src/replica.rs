@@ -10,6 +10,7 @@
 //! What a crash leaves: nothing but the stage (`<root>/.synctl`), reaped when the root is opened again.
 
 mod applying;
+pub mod claim;
 pub mod commit;
 pub mod contents;
 pub mod hash;
@@ -22,6 +23,7 @@ pub mod stage;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
+pub mod trash;
 pub mod watch;
 mod worker;
 

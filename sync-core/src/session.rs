@@ -10,14 +10,21 @@ mod connect;
 mod content;
 mod controller;
 pub mod event;
+mod flushes;
+mod incoming;
 mod local;
 mod mailbox;
 mod memory;
+mod prepare;
+mod pushed;
 mod queue;
+mod received;
 mod report;
 mod serve;
 mod streams;
+mod taking;
 mod tell;
+mod versions;
 
 use std::{
     path::{Path, PathBuf},
@@ -25,26 +32,35 @@ use std::{
     time::Instant,
 };
 
-use sync_proto::message::{IgnoreSettings, ReplicaId};
+use sync_proto::{
+    SyncPath,
+    message::{IgnoreSettings, ReplicaId},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
     connect::Target,
     controller::{Controller, Request},
-    event::{Progress, Status},
+    event::{ConflictVersions, Progress, Status},
+    flushes::Flushes,
     mailbox::Mailbox,
     memory::Memory,
     report::Reporter,
+    taking::Taking,
 };
 pub use self::{
     queue::Events,
     serve::{Agent, AgentError, AgentOptions},
 };
 use crate::{
-    engine::{Engine, Mode},
-    ignore::{IgnoreError, Rules},
+    engine::{Engine, GONE_PERCENT_MAX, Keep, Mode, NotSettled, view::View},
+    ignore::{IgnoreError, Protected, Rules},
     link::Credentials,
-    replica::{Replica, ReplicaOptions, contents::Contents},
+    replica::{
+        Replica, ReplicaOptions,
+        commit::{CommitOptions, Committer, OpenError},
+        contents::Contents,
+    },
     sys::DirHandle,
     tree::Tree,
 };
@@ -77,10 +93,29 @@ pub struct SessionOptions {
     pub mode: Mode,
     /// What takes no part.
     pub ignore: IgnoreSettings,
+    /// What beta can't change at alpha in a two-way mode, however it is spelled.
+    pub protected: Protected,
+    /// How many of a hundred files may be gone on a side at once, of 20 or more: when more are to go, the session halts and asks. 100: it
+    /// asks only where all would be gone.
+    pub gone_percent_max: u8,
     /// Who this side is and whom it accepts. Needed for [`Destination::Quic`]; not looked at for [`Destination::Local`].
     pub credentials: Option<Credentials>,
     /// Where state is kept between runs; `None`: in memory alone, so that after a restart nothing is known of the past.
     pub state_dir: Option<PathBuf>,
+}
+
+impl Default for SessionOptions {
+    /// The safe mode for one way, nothing left out but what is by default, no keys, and no memory.
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            ignore: IgnoreSettings::default(),
+            protected: Protected::default(),
+            gone_percent_max: GONE_PERCENT_MAX,
+            credentials: None,
+            state_dir: None,
+        }
+    }
 }
 
 /// Why a session can't be started. Nothing was changed at either root.
@@ -94,7 +129,7 @@ pub enum StartError {
     #[error("{} is not a directory", .0.display())]
     SourceNotDirectory(PathBuf),
     /// One root lies in the other, or they are the same.
-    #[error("{} and {} are the same or one lies in the other", .alpha.display(), .beta.display())]
+    #[error("{}: choose a destination elsewhere", overlap(alpha, beta))]
     Overlap {
         /// The source.
         alpha: PathBuf,
@@ -121,6 +156,9 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The source can't be written, as a two-way mode wants to.
+    #[error("{0}: in a two-way mode what changes at the destination comes to the source; a one-way mode only reads it")]
+    SourceReadOnly(#[from] OpenError),
     /// The destination can't be written.
     #[error("{0}")]
     Destination(#[from] AgentError),
@@ -153,6 +191,18 @@ pub enum FlushError {
     /// The session is halted.
     #[error("halted: {0}")]
     Halted(String),
+    /// The session has ended.
+    #[error("the session has ended")]
+    Stopped,
+}
+
+/// Why a conflict was not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// It can't be, or not so.
+    #[error(transparent)]
+    NotSettled(#[from] NotSettled),
     /// The session has ended.
     #[error("the session has ended")]
     Stopped,
@@ -209,7 +259,8 @@ impl Session {
         destination: Destination,
         options: SessionOptions,
     ) -> Result<(Self, Events), StartError> {
-        let SessionOptions { mode, ignore, credentials, state_dir } = options;
+        let SessionOptions { mode, ignore, protected, gone_percent_max, credentials, state_dir } = options;
+        let is_two_way = mode.is_two_way();
         let alpha = source_root(source)?;
         let rules = Rules::new(&ignore)?;
         let shown = destination.to_string();
@@ -231,6 +282,7 @@ impl Session {
             credentials: target.credentials,
             controller: random_id()?,
             ignore,
+            push: is_two_way,
         };
         let shared = Arc::new(Shared { destination: shown, started: Instant::now(), status: Mutex::default() });
         let (sender, events) = queue::queue();
@@ -240,18 +292,24 @@ impl Session {
         let contents = Arc::new(Contents::new(CONTENTS_BYTES_MAX));
         let (sink, keep) = (Arc::clone(&mailbox), Arc::clone(&contents));
         let observe = move || {
-            let options = ReplicaOptions { rules, contents: Some(keep), hint: memory.hint(), committer: None };
             let unreadable = |source| StartError::Source { path: alpha.clone(), source };
+            // A person's files: what was done is on the disk before anybody believes it.
+            let open = || Committer::open(&alpha, CommitOptions::for_a_person(protected)).map(Arc::new);
+            let committer = is_two_way.then(open).transpose()?;
+            let hint = memory.hint();
+            let options = ReplicaOptions { rules, contents: Some(keep), hint, committer: committer.clone() };
             let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
             let replica =
                 Replica::start(&alpha, options, move |observation| sink.put(observation)).map_err(unreadable)?;
-            Ok::<_, StartError>((memory, root, replica))
+            Ok::<_, StartError>((memory, root, replica, committer))
         };
         // What is known of the past may be long to read.
-        let (memory, root, replica) =
+        let (memory, root, replica, committer) =
             tokio::task::spawn_blocking(observe).await.map_err(|error| StartError::System(error.to_string()))??;
+        let mut engine = Engine::new(mode);
+        engine.set_gone_percent_max(gone_percent_max);
         let controller = Controller {
-            engine: Engine::new(mode),
+            engine,
             replica,
             root: Arc::new(root),
             mailbox,
@@ -262,8 +320,9 @@ impl Session {
             shared: Arc::clone(&shared),
             requests: inbox,
             started: shared.started,
-            flushes: std::collections::BTreeMap::new(),
-            next_flush: 0,
+            flushes: Flushes::default(),
+            taking: committer.map(Taking::new),
+            view: View::default(),
             alpha_lost: None,
             lock,
         };
@@ -289,6 +348,24 @@ impl Session {
         self.shared.status()
     }
 
+    /// As [`Handle::conflicts`].
+    pub async fn conflicts(&self) -> Vec<ConflictVersions> {
+        self.handle().conflicts().await
+    }
+
+    /// As [`Handle::resolve`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn resolve(&self, path: SyncPath, keep: Keep) -> Result<(), ResolveError> {
+        self.handle().resolve(path, keep).await
+    }
+
+    /// As [`Handle::allow_deletions`].
+    pub fn allow_deletions(&self) {
+        self.handle().allow_deletions();
+    }
+
     /// Ends the session: the agent is told, and what is known is kept for the next start.
     pub async fn stop(self) {
         let _ = self.requests.send(Request::Stop);
@@ -301,10 +378,11 @@ impl Session {
 }
 
 impl Handle {
-    /// Waits until every change that was on disk at alpha before the call has been applied at beta.
+    /// Waits until every change that was on disk at alpha before the call has been applied at beta, and in the two-way modes
+    /// every one that was on disk at beta at alpha. Costs about one round trip, and no scan where the kernel tells of changes.
     ///
     /// # Errors
-    /// The agent is not there, the session is halted or over, or some paths can't be brought over.
+    /// The agent is not there, or silent for 2 s when it is asked, the session is halted or over, or some paths can't be brought over.
     pub async fn flush(&self) -> Result<(), FlushError> {
         let (answer, answered) = oneshot::channel();
         self.send(Request::Flush(answer)).ok_or(FlushError::Stopped)?;
@@ -314,6 +392,33 @@ impl Handle {
     /// The state at this moment. Counts files, which costs a walk over the tree in memory.
     pub fn status(&self) -> Status {
         self.shared.status()
+    }
+
+    /// Both versions of each path in conflict, in order of path. Those of beta's that the agent can't say more of at the
+    /// moment are there without their time.
+    pub async fn conflicts(&self) -> Vec<ConflictVersions> {
+        let (answer, answered) = oneshot::channel();
+        match self.send(Request::Conflicts(answer)) {
+            Some(()) => answered.await.unwrap_or_default(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Settles a conflict: which version stays. Done as soon as the agent is connected, if both versions are then still those
+    /// that were shown.
+    ///
+    /// # Errors
+    /// There is no conflict at that path, it can't be settled so, or the session is over.
+    pub async fn resolve(&self, path: SyncPath, keep: Keep) -> Result<(), ResolveError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Resolve(path, keep, answer)).ok_or(ResolveError::Stopped)?;
+        Ok(answered.await.map_err(|_| ResolveError::Stopped)??)
+    }
+
+    /// Lets the deletions go, once, for which the session was halted.
+    pub fn allow_deletions(&self) {
+        // Of a session that is over nothing is deleted.
+        let _ = self.send(Request::AllowDeletions);
     }
 
     /// `None`: the session is over.
@@ -367,6 +472,18 @@ fn random_id() -> Result<ReplicaId, StartError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| StartError::System(error.to_string()))?;
     Ok(ReplicaId(bytes))
+}
+
+/// Which of two roots that overlap lies in which.
+fn overlap(alpha: &Path, beta: &Path) -> String {
+    let (source, destination) = (alpha.display(), beta.display());
+    if alpha == beta {
+        format!("the source and the destination are the same directory, {source}")
+    } else if beta.starts_with(alpha) {
+        format!("the destination {destination} lies inside the source {source}")
+    } else {
+        format!("the source {source} lies inside the destination {destination}")
+    }
 }
 
 /// The real path of a source.

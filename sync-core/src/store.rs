@@ -1,7 +1,7 @@
-//! What survives a restart of the controller: the synced tree, with alpha's stamps.
+//! What survives a restart of the controller: the synced tree, with alpha's stamps, and what was sent and not answered.
 //!
 //! A [`Store`] is one directory for one pair of alpha root and beta replica. It holds a *snapshot*, a whole tree, and a
-//! *journal* of what has changed since. `docs/state-format.md` says every byte.
+//! *journal* of what has happened since. `docs/state-format.md` says every byte.
 //!
 //! Invariants:
 //! - What is loaded is a state that the synced tree really had: the last one written, or an earlier one where the end of
@@ -20,11 +20,13 @@ mod files;
 mod journal;
 mod lock;
 mod record;
+mod sent;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     io,
     path::{Path, PathBuf},
@@ -39,6 +41,7 @@ pub(crate) use lock::{DestinationLock, LockError, Pair};
 use files::Directory;
 use journal::Journal;
 use record::{Fault, Link};
+use sent::Sent;
 
 const SNAPSHOT: &str = "snapshot";
 const JOURNAL: &str = "journal";
@@ -77,6 +80,22 @@ pub enum StoreError {
 /// A path, and what both sides have there now: an entry with alpha's stamp, or nothing.
 pub type Change = (SyncPath, Option<(Node, Option<Stamp>)>);
 
+/// A path, and what was sent there; `None`: what stood there was to go.
+pub type Intent = (SyncPath, Option<Node>);
+
+/// Something to be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    /// What both sides have now, in order, a directory before what it holds; a directory stands for everything beneath it.
+    Agreed(Vec<Change>),
+    /// This is about to be sent, under a number that has not been used since the store was opened.
+    Sent(u64, Vec<Intent>),
+    /// What was sent under this number was answered, and what came of it has been noted.
+    Answered(u64),
+    /// All that was ever sent has come to something.
+    Settled,
+}
+
 /// What a store held when it was opened.
 #[derive(Debug, Clone, Default)]
 pub struct Loaded {
@@ -86,6 +105,9 @@ pub struct Loaded {
     pub reason: Option<String>,
     /// Whether it is unknown for the best of reasons: nothing was ever kept here.
     pub is_new: bool,
+    /// What was sent and not answered, the oldest first; what a directory was sent with follows it. Nothing where `synced`
+    /// is unknown.
+    pub sent: Vec<Intent>,
 }
 
 /// The synced tree on disk. Holds the directory: a second store on it is refused while this one lives.
@@ -97,6 +119,9 @@ pub struct Store {
     snapshot_bytes: u64,
     /// `None`: unknown state, or an append that failed.
     journal: Option<Journal>,
+    sent: Sent,
+    /// Added to the numbers of this opening, which are then none of one before.
+    first_number: u64,
     /// Whether what is on disk is not understood.
     is_unknown: bool,
 }
@@ -115,35 +140,72 @@ impl Store {
     /// is unknown, and [`Loaded`] says why.
     pub fn open(dir: &Path) -> Result<(Self, Loaded), StoreError> {
         let directory = Directory::open(dir)?;
-        let mut store = Self { directory, generation: 0, snapshot_bytes: 0, journal: None, is_unknown: false };
+        let mut store = Self {
+            directory,
+            generation: 0,
+            snapshot_bytes: 0,
+            journal: None,
+            sent: Sent::default(),
+            first_number: 0,
+            is_unknown: false,
+        };
         match store.load() {
             Ok(synced) => {
                 let is_new = synced.is_none();
                 let reason = is_new.then(|| "nothing has been kept for this pair yet".to_owned());
-                Ok((store, Loaded { synced, reason, is_new }))
+                store.first_number = store.sent.next();
+                let sent = store.sent.intents().cloned().collect();
+                Ok((store, Loaded { synced, reason, is_new, sent }))
             }
             Err(Fault::Unknown(reason)) => {
                 store.journal = None;
+                store.sent.clear();
                 store.is_unknown = true;
-                Ok((store, Loaded { synced: None, reason: Some(reason), is_new: false }))
+                Ok((store, Loaded { synced: None, reason: Some(reason), ..Loaded::default() }))
             }
             Err(Fault::Io(source)) => Err(store.directory.error(source)),
         }
     }
 
-    /// Adds changes to the journal: the path, and what both sides have there now (`None`: nothing). In order, a directory
-    /// before what it holds; a directory stands for everything beneath it. Costs O(changes); does not wait for the disk.
+    /// Adds notes to the journal. Costs O(notes); does not wait for the disk.
     ///
     /// # Errors
-    /// The disk refused, or an earlier append failed. Until the next snapshot the store keeps what it had before.
-    pub fn append(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    /// The disk refused, or an earlier append failed. Until the next snapshot the store keeps what it had before; what was
+    /// sent is in that snapshot, what was agreed on is given to it.
+    pub fn append(&mut self, notes: Vec<Note>) -> Result<(), StoreError> {
+        let notes = self.news(notes);
         let Some(journal) = &mut self.journal else {
             return Err(StoreError::NeedsSnapshot { path: self.directory.path().to_owned() });
         };
-        journal.append(changes).map_err(|source| {
+        journal.append(notes.iter()).map_err(|source| {
             self.journal = None;
             self.directory.error_at(JOURNAL, source)
         })
+    }
+
+    /// Takes over what was sent and answered. What is left of the notes is what the journal has to say.
+    fn news(&mut self, mut notes: Vec<Note>) -> Vec<Note> {
+        let answered: BTreeSet<u64> = notes.iter().filter_map(answered).collect();
+        notes.retain_mut(|note| match note {
+            Note::Agreed(changes) => !changes.is_empty(),
+            // What is answered already was never in doubt.
+            Note::Sent(number, intents) if answered.contains(number) || !Sent::fits(intents) => false,
+            Note::Sent(number, intents) => {
+                *number = number.wrapping_add(self.first_number);
+                self.sent.add(*number, intents.clone());
+                true
+            }
+            Note::Answered(number) => {
+                *number = number.wrapping_add(self.first_number);
+                self.sent.answer(*number)
+            }
+            Note::Settled => {
+                let had_any = !self.sent.is_empty();
+                self.sent.clear();
+                had_any
+            }
+        });
+        notes
     }
 
     /// Waits until all that was appended is on the disk. For an orderly end; nothing depends on it.
@@ -152,11 +214,14 @@ impl Store {
         journal.sync().map_err(|source| self.directory.error_at(JOURNAL, source))
     }
 
-    /// Replaces all that is kept by `tree`: at once, and on the disk when this returns. Costs O(tree).
+    /// Replaces what both sides have by `tree`: at once, and on the disk when this returns. What was sent and not answered
+    /// stays. Costs O(tree).
     ///
     /// # Errors
     /// The disk refused. What was kept before is still kept.
     pub fn snapshot(&mut self, tree: &Tree) -> Result<(), StoreError> {
+        // Where nothing was kept there is nothing to lose, and what is sent first must not wait to be noted.
+        let wait = self.generation > 0 || self.is_unknown || tree.entries() > 0;
         snapshot::check_depth(tree)?;
         if self.is_unknown {
             // Its number may be anything: it must not be taken for the journal of the new snapshot.
@@ -165,8 +230,8 @@ impl Store {
         let generation = self.generation + 1;
         let mut written = (0, Link::default());
         self.directory
-            .replace(SNAPSHOT, |file| {
-                written = snapshot::write(file, generation, tree)?;
+            .replace(SNAPSHOT, wait, |file| {
+                written = snapshot::write(file, generation, tree, &self.sent)?;
                 Ok(())
             })
             .map_err(|source| self.directory.error_at(SNAPSHOT, source))?;
@@ -174,7 +239,7 @@ impl Store {
         self.is_unknown = false;
         self.generation = generation;
         self.snapshot_bytes = written.0;
-        self.start_journal(written.1).map_err(|source| self.directory.error_at(JOURNAL, source))
+        self.start_journal(written.1, wait).map_err(|source| self.directory.error_at(JOURNAL, source))
     }
 
     /// Whether the journal has grown so long (or is not there) that a snapshot is due.
@@ -191,26 +256,31 @@ impl Store {
             };
         };
         self.snapshot_bytes = file.metadata()?.len();
-        let (header, mut tree, link) = snapshot::read(file)?;
+        let (header, mut tree, sent, link) = snapshot::read(file)?;
         self.generation = header.generation;
+        self.sent = sent;
         let Some(file) = self.directory.edit(JOURNAL)? else {
-            self.start_journal(link)?;
+            self.start_journal(link, true)?;
             return Ok(Some(tree));
         };
-        match Journal::open(file, header.generation, link, &mut tree)? {
+        match Journal::open(file, header.generation, link, &mut tree, &mut self.sent)? {
             Some(journal) => self.journal = Some(journal),
             // The crash came after the snapshot and before its journal.
-            None => self.start_journal(link)?,
+            None => self.start_journal(link, true)?,
         }
         Ok(Some(tree))
     }
 
-    fn start_journal(&mut self, link: Link) -> io::Result<()> {
+    fn start_journal(&mut self, link: Link, wait: bool) -> io::Result<()> {
         let generation = self.generation;
-        let file = self.directory.replace(JOURNAL, |file| Journal::write_header(file, generation, link))?;
+        let file = self.directory.replace(JOURNAL, wait, |file| Journal::write_header(file, generation, link))?;
         self.journal = Some(Journal::fresh(file, generation, link));
         Ok(())
     }
+}
+
+fn answered(note: &Note) -> Option<u64> {
+    if let Note::Answered(number) = note { Some(*number) } else { None }
 }
 
 /// Where state is kept unless the user says otherwise: the XDG state home. The caller reads `XDG_STATE_HOME` and `HOME`;

@@ -254,6 +254,14 @@ impl DirHandle {
         platform::sync_fs(self.0.as_fd())
     }
 
+    /// Brings the names in this directory to the disk. Where a file system can't do that for a directory, all of it is.
+    pub fn sync(&self) -> io::Result<()> {
+        match rustix::fs::fsync(&self.0) {
+            Err(Errno::INVAL | Errno::BADF) => self.sync_fs(),
+            result => Ok(result?),
+        }
+    }
+
     /// Whether the kernel tells of changes that others make here: not so where they may be made behind its back, on
     /// network file systems and on FUSE.
     pub fn has_events(&self) -> bool {
@@ -271,7 +279,16 @@ impl DirHandle {
     /// Takes an exclusive advisory lock on this directory, which ends with the last handle on it, also after a crash.
     /// `Ok(false)`: somebody else has it.
     pub fn try_lock(&self) -> io::Result<bool> {
-        match rustix::fs::flock(&self.0, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        self.flock(rustix::fs::FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// The same with a shared lock, which any number may have at a time, and nobody beside an exclusive one.
+    pub fn try_lock_shared(&self) -> io::Result<bool> {
+        self.flock(rustix::fs::FlockOperation::NonBlockingLockShared)
+    }
+
+    fn flock(&self, operation: rustix::fs::FlockOperation) -> io::Result<bool> {
+        match rustix::fs::flock(&self.0, operation) {
             Ok(()) => Ok(true),
             Err(Errno::WOULDBLOCK) => Ok(false),
             Err(error) => Err(error.into()),
@@ -298,6 +315,19 @@ pub fn set_file_mode(file: &File, mode: u32) -> io::Result<()> {
 /// Gives an open file to a user and a group.
 pub fn set_file_owner(file: &File, owner: u32, group: u32) -> io::Result<()> {
     Ok(rustix::fs::fchown(file, Some(Uid::from_raw(owner)), Some(Gid::from_raw(group)))?)
+}
+
+/// What tells this run of the kernel from all others; `None` where it does not say, as all but Linux.
+pub fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = text.trim_end();
+    let is_one = id.len() == 36 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    is_one.then(|| id.to_owned())
+}
+
+/// Brings everything that was written to any file system to its disk.
+pub fn sync_everything() {
+    rustix::fs::sync();
 }
 
 /// Takes room on the disk for the first `len` bytes of a file, its length unchanged, so that writing them does not run out

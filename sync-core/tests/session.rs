@@ -15,4 +15,5 @@ mod session {
     mod restart;
     mod roots;
     mod takeover;
+    mod two_way;
 }

@@ -6,9 +6,10 @@ use sync_proto::{
     hello::Hello,
     limits::BUNDLE_FRAME_BYTES_MAX,
     message::{
-        Batch, BatchId, Blob, Bounded, Change, Changes, Chunk, Content, Expected, FileFrame, FileHeader,
-        IgnoreSettings, Listed, Listing, Need, Open, Opened, Operation, Outcome, Outcomes, Problem, ProblemKind,
-        Problems, RecipePage, ReplicaId, Sentence, SessionId, StreamHeader, ToAgent, ToController,
+        Batch, BatchId, Blob, Bounded, Change, Changes, Chunk, Content, Describe, Described, Expected, Fetch, Fetched,
+        FileFrame, FileHeader, Found, FoundKind, IgnoreSettings, Listed, Listing, Need, Open, Opened, Operation,
+        Outcome, Outcomes, Problem, ProblemKind, Problems, Pushed, RecipePage, ReplicaId, Sentence, SessionId,
+        StreamHeader, Supply, ToAgent, ToController, Wanted,
     },
 };
 
@@ -57,12 +58,26 @@ fn batch() -> Batch {
 fn to_agent() -> Vec<ToAgent> {
     let ignore = IgnoreSettings { patterns: list(vec![blob(b"*.log"), blob(b"!keep")]), ..IgnoreSettings::default() };
     vec![
-        ToAgent::Open(Open { session: SessionId(1), controller: ReplicaId([3; 16]), root: blob(b"/work"), ignore }),
+        ToAgent::Open(Open {
+            session: SessionId(1),
+            controller: ReplicaId([3; 16]),
+            root: blob(b"/work"),
+            ignore,
+            push: true,
+        }),
         ToAgent::TreeRequest(list(vec![SyncPath::root(), path("src")])),
         ToAgent::Batch(batch()),
         ToAgent::Rescan,
         ToAgent::Ping(70_000),
         ToAgent::Goodbye(Sentence::new("done")),
+        ToAgent::Fetch(Fetch {
+            id: BatchId(301),
+            urgent: true,
+            files: list(vec![wanted(None), wanted(Some(ContentId([7; 32])))]),
+        }),
+        ToAgent::Describe(Describe { id: BatchId(302), paths: list(vec![path("src"), path("src/main.rs")]) }),
+        ToAgent::Need(Need { batch: BatchId(1), page: 0, missing: blob(&[5]) }),
+        ToAgent::Flush(70_000),
     ]
 }
 
@@ -77,6 +92,8 @@ fn to_controller() -> Vec<ToController> {
         Outcome::BaseMissing,
         Outcome::Failed(problem()),
     ];
+    let change = |entry, content| Change { path: path("changed"), entry, content };
+    let found = Found { kind: FoundKind::File, len: 70_000, modified: 1_700_000_000 };
     vec![
         ToController::Opened(Opened {
             replica: ReplicaId([3; 16]),
@@ -94,18 +111,39 @@ fn to_controller() -> Vec<ToController> {
         }),
         ToController::Changes(Changes {
             changes: list(vec![
-                Change { path: path("new"), entry: Some(file()) },
-                Change { path: path("gone"), entry: None },
+                change(Some(file()), None),
+                change(Some(file()), Some(Pushed::Raw(blob(b"bytes")))),
+                change(Some(file()), Some(Pushed::Delta { base: ContentId([7; 32]), delta: blob(b"delta") })),
+                change(None, None),
             ]),
             settled: true,
             complete: false,
             problems: problems(),
+            age_micros: 300,
         }),
         ToController::Outcomes(Outcomes { batch: BatchId(300), outcomes: list(outcomes), apply_micros: 250 }),
         ToController::Need(Need { batch: BatchId(1), page: 0, missing: blob(&[5]) }),
         ToController::Pong(70_000),
         ToController::Goodbye(Sentence::new("shutting down")),
+        ToController::Fetched(fetched()),
+        ToController::Described(Described { id: BatchId(302), found: list(vec![None, Some(found)]) }),
+        ToController::Flushed(70_000),
     ]
+}
+
+fn wanted(base: Option<ContentId>) -> Wanted {
+    Wanted { path: path("src/main.rs"), entry: file(), base }
+}
+
+fn fetched() -> Fetched {
+    let contents = vec![
+        Supply::Raw(blob(b"bytes")),
+        Supply::Zstd(blob(&zstd::bulk::compress(&[1; 500], 3).unwrap())),
+        Supply::Delta(blob(b"delta")),
+        Supply::Changed,
+        Supply::Failed(problem()),
+    ];
+    Fetched { id: BatchId(301), first: 0, contents: list(contents) }
 }
 
 fn stream_headers() -> Vec<StreamHeader> {
@@ -139,6 +177,7 @@ pub(crate) fn messages() -> Vec<(String, Vec<u8>)> {
     all.append(&mut seeds(2, &stream_headers()));
     all.append(&mut seeds(3, &file_frames()));
     all.append(&mut seeds(4, &[batch()]));
+    all.append(&mut seeds(5, &[fetched()]));
     // With the header of a frame: one that is whole, one whose length lies.
     all.push(vec![0x80, 1, 0, 0, 0, 3]);
     all.push(vec![0x81, 0xff, 0xff, 0xff, 0xff, 3]);

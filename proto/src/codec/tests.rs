@@ -69,7 +69,7 @@ fn unknown_tags_are_refused() {
     malformed::<ToController>(&[8]);
     malformed::<Entry>(&[3]);
     malformed::<Operation>(&[4]);
-    malformed::<ProblemKind>(&[10]);
+    malformed::<ProblemKind>(&[11]);
     malformed::<FileFrame>(&[5]);
     // A bool and an option are one byte, 0 or 1.
     malformed::<IgnoreSettings>(&[0, 2, 0, 0]);
@@ -189,9 +189,14 @@ proptest! {
     }
 
     #[test]
-    fn content_streams_read_back(header in messages::stream_header(), frame in messages::file_frame()) {
+    fn content_streams_read_back(
+        header in messages::stream_header(),
+        frame in messages::file_frame(),
+        fetched in messages::fetched(),
+    ) {
         prop_assert_eq!(decode(&body(&header)), Ok(header));
         prop_assert_eq!(decode(&body(&frame)), Ok(frame));
+        prop_assert_eq!(decode(&body(&fetched)), Ok(fetched));
     }
 
     /// A message cut short or with a byte flipped is refused or is another message, which reads back as itself.

@@ -3,9 +3,12 @@
 
 use std::{future::Future, io, pin::Pin};
 
-use sync_core::session::{
-    FlushError, Session,
-    event::{Event, Status},
+use sync_core::{
+    engine::Mode,
+    session::{
+        FlushError, Session,
+        event::{Event, Status},
+    },
 };
 
 use super::session::{self, Running};
@@ -15,7 +18,7 @@ use crate::{args::SessionArgs, exit::Exit};
 const LOSSES_MAX: u32 = 3;
 
 pub(super) async fn run(args: &SessionArgs) -> anyhow::Result<Exit> {
-    let mut running = match session::start(args).await? {
+    let mut running = match session::start(args, Mode::OneWaySafe).await? {
         Ok(running) => running,
         Err(exit) => return Ok(exit),
     };

@@ -1,6 +1,9 @@
 //! `synctl status`, `flush`, `conflicts`: what sessions that run in other processes are asked.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context;
 
@@ -13,7 +16,7 @@ use crate::{
 };
 
 /// How long a session has to say how it stands.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn status(args: &RunningArgs) -> anyhow::Result<Exit> {
     let answers = ask(args, Request::Status, Some(PATIENCE))?;
@@ -27,9 +30,15 @@ pub(super) fn status(args: &RunningArgs) -> anyhow::Result<Exit> {
 }
 
 pub(super) fn conflicts(args: &RunningArgs) -> anyhow::Result<Exit> {
-    let answers = ask(args, Request::Status, Some(PATIENCE))?;
+    let answers = ask(args, Request::Conflicts, Some(PATIENCE))?;
     for answer in &answers {
-        show(args.output, answer, conflict_lines)?;
+        show(args.output, answer, |status| {
+            let mut lines = conflict_lines(status);
+            if !lines.is_empty() {
+                lines.push("settle each by `synctl resolve PATH --keep alpha|beta|both`".to_owned());
+            }
+            lines
+        })?;
     }
     end(args, &answers, |result| match result {
         Answered::Status(status) if status.conflicts_total == 0 => Exit::Done,
@@ -50,6 +59,17 @@ pub(super) fn flush(args: &RunningArgs) -> anyhow::Result<Exit> {
     })
 }
 
+pub(super) fn resume(args: &RunningArgs) -> anyhow::Result<Exit> {
+    let answers = ask(args, Request::Resume, Some(PATIENCE))?;
+    for answer in &answers {
+        show(args.output, answer, |_| Vec::new())?;
+    }
+    end(args, &answers, |result| match result {
+        Answered::Resumed => Exit::Done,
+        _ => Exit::CouldNot,
+    })
+}
+
 /// Asks the sessions of SRC, or of the directory that this is called in, or, where `status` is asked and there is none, all.
 fn ask(args: &RunningArgs, request: Request, patience: Option<Duration>) -> anyhow::Result<Vec<Answer>> {
     let state_dir = options::state_dir(args.state_dir.as_deref())?
@@ -58,7 +78,7 @@ fn ask(args: &RunningArgs, request: Request, patience: Option<Duration>) -> anyh
     let here = here.canonicalize().with_context(|| format!("cannot open {}", options::shown(&here)))?;
     let question = Question { within: Some(control::path_to_hex(&here)), request };
     let answers = control::ask_all(&state_dir, &question, patience)?;
-    if answers.is_empty() && args.source.is_none() && question.request == Request::Status {
+    if answers.is_empty() && args.source.is_none() && matches!(question.request, Request::Status | Request::Conflicts) {
         return control::ask_all(&state_dir, &Question { within: None, ..question }, patience);
     }
     Ok(answers)
@@ -89,7 +109,9 @@ fn show(format: Format, answer: &Answer, lines: impl Fn(&StatusBody) -> Vec<Stri
             crate::complaint::complain(reason);
             Vec::new()
         }
-        Answered::Elsewhere => Vec::new(),
+        Answered::Resumed => vec![format!("told: {} -> {}", answer.source, answer.destination)],
+        // Answers to questions that are not asked here.
+        Answered::Elsewhere | Answered::Root { .. } | Answered::Resolved { .. } => Vec::new(),
     };
     for line in lines {
         write_line(&line)?;
@@ -118,7 +140,9 @@ fn status_lines(answer: &Answer, status: &StatusBody) -> Vec<String> {
 }
 
 fn conflict_lines(status: &StatusBody) -> Vec<String> {
-    let mut lines: Vec<String> = status.conflicts.iter().map(human::conflict_in_brief).collect();
+    let now = SystemTime::now();
+    let mut lines: Vec<String> =
+        status.conflicts.iter().map(|conflict| human::conflict_in_brief(conflict, now)).collect();
     lines.extend(more(status.conflicts_total, status.conflicts.len(), "conflict"));
     lines
 }

@@ -2,7 +2,10 @@
 
 use std::{io, path::Path};
 
-use sync_core::session::{Events, Session};
+use sync_core::{
+    engine::Mode,
+    session::{Events, Session},
+};
 
 use crate::{
     args::SessionArgs,
@@ -37,14 +40,17 @@ pub(super) fn on_runtime(command: impl Future<Output = anyhow::Result<Exit>>) ->
     result
 }
 
-/// Starts the session that the arguments describe. `Err` within: it could not be, and that has been said.
-pub(super) async fn start(args: &SessionArgs) -> anyhow::Result<Result<Running, Exit>> {
+/// Starts the session that the arguments describe, in `mode` where they name none. `Err` within: it could not be, and that has been said.
+pub(super) async fn start(args: &SessionArgs, mode: Mode) -> anyhow::Result<Result<Running, Exit>> {
     let mut interrupts = Interrupts::listen()?;
     let mut output = Output::new(args.output, args.quiet);
     let started = async {
-        let Prepared { source, destination, options } = options::prepare(args)?;
+        let Prepared { source, destination, options } = options::prepare(args, mode)?;
         let (state_dir, shown) = (options.state_dir.clone(), destination.to_string());
         let (session, events) = Session::start(&source, destination, options).await?;
+        if args.allow_deletions {
+            session.allow_deletions();
+        }
         let control = state_dir.and_then(|state_dir| control(&state_dir, &session, &source, shown));
         Ok::<_, anyhow::Error>((session, events, control))
     };

@@ -2,11 +2,13 @@
 
 use std::io;
 
+use sync_core::engine::Mode;
+
 use super::session;
 use crate::{args::SessionArgs, exit::Exit};
 
 pub(super) async fn run(args: &SessionArgs) -> anyhow::Result<Exit> {
-    let mut running = match session::start(args).await? {
+    let mut running = match session::start(args, Mode::TwoWaySafe).await? {
         Ok(running) => running,
         Err(exit) => return Ok(exit),
     };

@@ -98,7 +98,7 @@ impl From<&Reason> for ReasonBody {
 }
 
 /// `path` as a path beneath the root: relative to it, or absolute and in it. By its name alone: it need not exist.
-fn beneath(source: &Path, path: &Path) -> anyhow::Result<SyncPath> {
+pub(super) fn beneath(source: &Path, path: &Path) -> anyhow::Result<SyncPath> {
     let relative = if path.is_absolute() {
         // SRC may have been given through a symlink, and PATH too.
         let by_name = path.strip_prefix(source).map(Path::to_path_buf);

@@ -7,14 +7,21 @@ use std::{
     time::Duration,
 };
 
-use sync_core::session::{FlushError, Handle};
+use sync_core::{
+    engine::Keep,
+    session::{FlushError, Handle},
+};
+use sync_proto::SyncPath;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     sync::Semaphore,
 };
 
-use super::{Answer, Answered, LINE_BYTES_MAX, NAMED_MAX, Question, Request, StatusBody, directory, path_to_hex};
+use super::{
+    Answer, Answered, LINE_BYTES_MAX, NAMED_MAX, Question, Request, ResolvedBody, StatusBody, directory, path_from_hex,
+    path_to_hex,
+};
 use crate::{options::shown, output::json};
 
 /// Most commands that are answered at once. More wait.
@@ -131,12 +138,41 @@ impl Served {
     async fn done(&self, request: Request) -> Answered {
         match request {
             Request::Status => Answered::Status(self.status()),
+            Request::Where => Answered::Root { path_hex: path_to_hex(&self.source) },
+            Request::Conflicts => {
+                let mut status = self.status();
+                let versions = self.handle.conflicts().await;
+                for conflict in &mut status.conflicts {
+                    conflict.date(&versions);
+                }
+                Answered::Status(status)
+            }
+            Request::Resolve { path, keep } => match path_from_hex(&path) {
+                Some(path) => Answered::Resolved { paths: self.resolve(&path, keep.into()).await },
+                None => Answered::Failed { reason: "the path can't be one".to_owned() },
+            },
+            Request::Resume => {
+                self.handle.allow_deletions();
+                Answered::Resumed
+            }
             Request::Flush => match self.handle.flush().await {
                 Ok(()) => Answered::Flushed,
                 Err(FlushError::Incomplete { conflicts, problems }) => Answered::Incomplete { conflicts, problems },
                 Err(error) => Answered::Failed { reason: error.to_string() },
             },
         }
+    }
+
+    /// Settles the conflicts at and beneath `path`.
+    async fn resolve(&self, path: &SyncPath, keep: Keep) -> Vec<ResolvedBody> {
+        let mut resolved = Vec::new();
+        let conflicts = self.handle.status().conflicts;
+        for conflict in conflicts.into_iter().filter(|conflict| conflict.path.starts_with(path)).take(NAMED_MAX) {
+            let body = (&conflict.path).into();
+            let result = self.handle.resolve(conflict.path, keep).await;
+            resolved.push(ResolvedBody { path: body, reason: result.err().map(|error| error.to_string()) });
+        }
+        resolved
     }
 
     fn status(&self) -> StatusBody {

@@ -2,13 +2,16 @@
 //!
 //! Pure. Paths and peer text are escaped by their `Display`; what comes as a `String` in an event is escaped already.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use sync_core::session::event::{Action, Conflict, Event, PathProblem, Progress, Side, Synced, SyncedPath};
+use sync_core::session::event::{Action, Conflict, Event, PathProblem, Progress, Side, SyncedPath};
 use sync_proto::{Entry, message::ProblemKind};
 
 use super::json::{ConflictBody, EntryBody, ProblemBody};
-use super::units::{bytes, count, counted, duration};
+use super::units::{age as age_in_words, bytes, count, counted, duration};
 
 /// How much a line matters. `--quiet` shows [`Tone::Attention`] and above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +58,7 @@ impl Line {
 /// How much an event matters.
 pub(crate) fn tone(event: &Event) -> Tone {
     match event {
-        Event::Synced(_) | Event::Ready { .. } | Event::Resumed => Tone::Good,
+        Event::Synced(_) | Event::Received(_) | Event::Ready { .. } | Event::Resumed => Tone::Good,
         Event::ProblemSolved { .. } | Event::ConflictSolved { .. } => Tone::Good,
         Event::Problem(_) | Event::Conflict(_) | Event::Displaced { .. } => Tone::Attention,
         Event::Disconnected { .. } | Event::Warning { .. } | Event::EventsLost { .. } => Tone::Attention,
@@ -91,22 +94,35 @@ pub(crate) fn line(event: &Event) -> Option<Line> {
             "in sync:",
             format!("{}, {}, after {}", counted(*files, "file"), bytes(*size), duration(*took)),
         ),
-        Event::Synced(synced) => Line::new(event, verb(synced)?, synced_rest(synced)),
+        Event::Synced(synced) => {
+            let latency = synced.latency.map(|latency| latency.total);
+            Line::new(event, verb(&synced.paths)?, done_rest(&synced.paths, synced.wire_bytes, latency))
+        }
+        Event::Received(received) => {
+            let rest = done_rest(&received.paths, received.wire_bytes, received.latency);
+            Line::new(event, verb(&received.paths)?, format!("{rest}  from the destination"))
+        }
         Event::Problem(problem) => Line::new(event, "problem:", problem_rest(problem)),
         Event::ProblemSolved { side, path } => {
             Line::new(event, "solved:", format!("{path} {} can be synchronised again", at(*side)))
         }
         Event::Conflict(conflict) => Line::new(event, "conflict:", conflict_rest(conflict)),
         Event::ConflictSolved { path } => Line::new(event, "solved:", format!("{path} is no longer in conflict")),
-        Event::Displaced { path, kept } => Line::new(
-            event,
-            "displaced:",
-            format!(
-                "{path} was written at the destination by someone else at the same moment; what stood there is kept \
-                 as {kept} beneath the destination: take from it what you need, then delete it"
-            ),
-        ),
-        Event::Halted { reason } => Line::new(event, "halted:", reason),
+        Event::Displaced { side, path, kept } => {
+            let root = root_name(*side);
+            Line::new(
+                event,
+                "displaced:",
+                format!(
+                    "{path} was written at the {root} by someone else at the same moment; what stood there is kept as \
+                     {kept} beneath the {root}: take from it what you need, then delete it"
+                ),
+            )
+        }
+        Event::Halted { reason } => {
+            let way_on = if reason.ends_with("allow the deletions") { " with `synctl resume`" } else { "" };
+            Line::new(event, "halted:", format!("{reason}{way_on}"))
+        }
         Event::Resumed => Line::new(event, "resumed", ""),
         Event::Warning { message } => Line::new(event, "warning:", message),
         Event::EventsLost { count } => Line::new(
@@ -136,15 +152,15 @@ fn action_verb(path: &SyncedPath) -> &'static str {
 }
 
 /// What was done, where the same was done to all paths; else a word for all of it. `None`: nothing was done.
-fn verb(synced: &Synced) -> Option<&'static str> {
-    let (first, rest) = synced.paths.split_first()?;
+fn verb(paths: &[SyncedPath]) -> Option<&'static str> {
+    let (first, rest) = paths.split_first()?;
     let verb = action_verb(first);
     Some(if rest.iter().all(|path| action_verb(path) == verb) { verb } else { "changed" })
 }
 
-fn synced_rest(synced: &Synced) -> String {
+fn done_rest(paths: &[SyncedPath], wire_bytes: u64, latency: Option<Duration>) -> String {
     let mut text = String::new();
-    let Some((first, more)) = synced.paths.split_first() else { return text };
+    let Some((first, more)) = paths.split_first() else { return text };
     // Writing to a `String` can't fail.
     let _ = match &first.action {
         Action::Moved { from } => write!(text, "{from} -> {}", first.path),
@@ -152,13 +168,13 @@ fn synced_rest(synced: &Synced) -> String {
     };
     if !more.is_empty() {
         let _ = write!(text, " and {} more", count(more.len() as u64));
-        if verb(synced) == Some("changed") {
-            let _ = write!(text, " ({})", tally(&synced.paths));
+        if verb(paths) == Some("changed") {
+            let _ = write!(text, " ({})", tally(paths));
         }
     }
-    let _ = write!(text, "  {}", bytes(synced.wire_bytes));
-    if let Some(latency) = synced.latency {
-        let _ = write!(text, "  {}", duration(latency.total));
+    let _ = write!(text, "  {}", bytes(wire_bytes));
+    if let Some(latency) = latency {
+        let _ = write!(text, "  {}", duration(latency));
     }
     text
 }
@@ -170,6 +186,13 @@ fn tally(paths: &[SyncedPath]) -> String {
         (number > 0).then(|| format!("{} {verb}", count(number as u64)))
     };
     ["created", "modified", "removed", "moved"].into_iter().filter_map(of).collect::<Vec<_>>().join(", ")
+}
+
+fn root_name(side: Side) -> &'static str {
+    match side {
+        Side::Alpha => "source",
+        Side::Beta => "destination",
+    }
 }
 
 fn at(side: Side) -> &'static str {
@@ -208,6 +231,7 @@ fn words(kind: ProblemKind, side: Side) -> (&'static str, &'static str) {
         }
         (ProblemKind::TooLarge, _) => ("larger than 1 TiB", "leave it out with --ignore"),
         (ProblemKind::Exhausted, _) => ("out of file descriptors or memory", "raise the limit (ulimit -n)"),
+        (ProblemKind::Refused, _) => ("its name is protected", "`synctl ignored` lists such names"),
         (ProblemKind::Io, _) => ("the file system failed", "look at the disk, or at the system's log"),
     }
 }
@@ -216,7 +240,7 @@ fn conflict_rest(conflict: &Conflict) -> String {
     let remedy = match (&conflict.alpha, &conflict.beta) {
         (Some(_), None) => "to have it at the destination again, save it at the source",
         (None, _) => "to keep it, copy it to the source; to be rid of it, delete it at the destination",
-        (Some(_), Some(_)) => "to take the source's, delete or move the one at the destination",
+        (Some(_), Some(_)) => "settle it with `synctl resolve PATH --keep alpha|beta|both`",
     };
     format!(
         "{}: {} at the source, {} at the destination; {}; both are left alone; {remedy}",
@@ -228,7 +252,7 @@ fn conflict_rest(conflict: &Conflict) -> String {
 }
 
 /// A conflict that another process has told, in one line.
-pub(crate) fn conflict_in_brief(conflict: &ConflictBody) -> String {
+pub(crate) fn conflict_in_brief(conflict: &ConflictBody, now: SystemTime) -> String {
     let what = |entry: &Option<EntryBody>| match entry {
         None => "nothing".to_owned(),
         Some(EntryBody::Directory) => "a directory".to_owned(),
@@ -238,8 +262,20 @@ pub(crate) fn conflict_in_brief(conflict: &ConflictBody) -> String {
             format!("a symlink to {}", sync_proto::escape::Escaped(target.as_bytes()))
         }
     };
-    let ConflictBody { path, alpha, beta, .. } = conflict;
-    format!("{}: {} at the source, {} at the destination", path.shown(), what(alpha), what(beta))
+    let since = |modified_ms: Option<u64>| {
+        let modified = modified_ms.and_then(|since| UNIX_EPOCH.checked_add(Duration::from_millis(since)));
+        let age = modified.map(|modified| now.duration_since(modified).unwrap_or_default());
+        age.map_or_else(String::new, |age| format!(", {} ago", age_in_words(age)))
+    };
+    let ConflictBody { path, alpha, beta, alpha_modified_ms, beta_modified_ms, .. } = conflict;
+    format!(
+        "{}: {}{} at the source, {}{} at the destination",
+        path.shown(),
+        what(alpha),
+        since(*alpha_modified_ms),
+        what(beta),
+        since(*beta_modified_ms)
+    )
 }
 
 /// A problem that another process has told, in one line. Its detail is escaped already.

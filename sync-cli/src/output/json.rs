@@ -1,10 +1,13 @@
 //! Events as JSON, one object a line. `docs/json.md` says every field; a change there that could break a reader raises
 //! [`VERSION`], an added field or event does not.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use sync_core::session::event::{Action, Conflict, Event, Latency, PathProblem, Progress, Side, Synced};
+use sync_core::session::event::{
+    Action, Conflict, ConflictVersions, Event, Latency, PathProblem, Progress, Received, Side, Synced, SyncedPath,
+    Version,
+};
 use sync_proto::{Entry, SyncPath, message::ProblemKind};
 
 /// The version of the format.
@@ -46,6 +49,7 @@ enum Body<'a> {
         bytes_total: u64,
     },
     Synced(SyncedBody),
+    Received(ReceivedBody),
     Problem(ProblemBody),
     ProblemSolved {
         side: &'static str,
@@ -55,6 +59,7 @@ enum Body<'a> {
     Conflict(ConflictBody),
     Path(PathBody),
     Displaced {
+        side: &'static str,
         #[serde(flatten)]
         path: PathBody,
         kept: PathBody,
@@ -88,6 +93,14 @@ struct SyncedBody {
     content_bytes: u64,
     wire_bytes: u64,
     latency_us: Option<LatencyBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReceivedBody {
+    paths: Vec<SyncedPathBody>,
+    content_bytes: u64,
+    wire_bytes: u64,
+    latency_us: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,6 +141,10 @@ pub(crate) struct ConflictBody {
     pub(crate) alpha: Option<EntryBody>,
     pub(crate) beta: Option<EntryBody>,
     pub(crate) synced: Option<EntryBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alpha_modified_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) beta_modified_ms: Option<u64>,
 }
 
 /// What stands at a path.
@@ -176,7 +193,10 @@ fn named(event: &Event) -> Option<(&'static str, Body<'_>)> {
         }
         Event::Conflict(conflict) => ("conflict", Body::Conflict(conflict.into())),
         Event::ConflictSolved { path } => ("conflict_solved", Body::Path(path.into())),
-        Event::Displaced { path, kept } => ("displaced", Body::Displaced { path: path.into(), kept: kept.into() }),
+        Event::Received(received) => ("received", Body::Received(received.into())),
+        Event::Displaced { side, path, kept } => {
+            ("displaced", Body::Displaced { side: side_name(*side), path: path.into(), kept: kept.into() })
+        }
         Event::Halted { reason } => ("halted", Body::Halted { reason }),
         Event::Resumed => ("resumed", Body::Nothing {}),
         Event::Warning { message } => ("warning", Body::Warning { message }),
@@ -234,6 +254,7 @@ fn kind_name(kind: ProblemKind) -> &'static str {
         ProblemKind::TooLarge => "too_large",
         ProblemKind::Exhausted => "exhausted",
         ProblemKind::Io => "io",
+        ProblemKind::Refused => "refused",
     }
 }
 
@@ -246,21 +267,35 @@ impl From<&SyncPath> for PathBody {
 
 impl From<&Synced> for SyncedBody {
     fn from(synced: &Synced) -> Self {
-        let paths = synced.paths.iter().map(|synced| {
-            let (action, from) = match &synced.action {
-                Action::Created => ("created", None),
-                Action::Modified => ("modified", None),
-                Action::Removed => ("removed", None),
-                Action::Moved { from } => ("moved", Some(from.into())),
-            };
-            SyncedPathBody { path: (&synced.path).into(), action, from }
-        });
         Self {
-            paths: paths.collect(),
+            paths: synced.paths.iter().map(Into::into).collect(),
             content_bytes: synced.content_bytes,
             wire_bytes: synced.wire_bytes,
             latency_us: synced.latency.map(Into::into),
         }
+    }
+}
+
+impl From<&Received> for ReceivedBody {
+    fn from(received: &Received) -> Self {
+        Self {
+            paths: received.paths.iter().map(Into::into).collect(),
+            content_bytes: received.content_bytes,
+            wire_bytes: received.wire_bytes,
+            latency_us: received.latency.map(micros),
+        }
+    }
+}
+
+impl From<&SyncedPath> for SyncedPathBody {
+    fn from(synced: &SyncedPath) -> Self {
+        let (action, from) = match &synced.action {
+            Action::Created => ("created", None),
+            Action::Modified => ("modified", None),
+            Action::Removed => ("removed", None),
+            Action::Moved { from } => ("moved", Some(from.into())),
+        };
+        Self { path: (&synced.path).into(), action, from }
     }
 }
 
@@ -291,7 +326,25 @@ impl From<&Conflict> for ConflictBody {
             alpha: conflict.alpha.as_ref().map(Into::into),
             beta: conflict.beta.as_ref().map(Into::into),
             synced: conflict.synced.as_ref().map(Into::into),
+            alpha_modified_ms: None,
+            beta_modified_ms: None,
         }
+    }
+}
+
+impl ConflictBody {
+    /// Adds since when the two versions are there, where that is known.
+    pub(crate) fn date(&mut self, versions: &[ConflictVersions]) {
+        let Some(versions) = versions.iter().find(|versions| PathBody::from(&versions.path) == self.path) else {
+            return;
+        };
+        let modified = |version: &Option<Version>, shown: &Option<EntryBody>| {
+            let version = version.as_ref().filter(|version| Some(EntryBody::from(&version.entry)) == *shown)?;
+            let since = version.modified?.duration_since(UNIX_EPOCH).ok()?;
+            Some(millis(since))
+        };
+        self.alpha_modified_ms = modified(&versions.alpha, &self.alpha);
+        self.beta_modified_ms = modified(&versions.beta, &self.beta);
     }
 }
 

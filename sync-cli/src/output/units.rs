@@ -42,6 +42,18 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// `12 s`, `5 min`, `3 h 2 min`, `6 days 4 h`: as long ago as a person cares to know.
+pub(crate) fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min"),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{} {} h", counted(days, "day"), hours % 24),
+    }
+}
+
 /// `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -94,6 +106,19 @@ mod tests {
         check(59_960_000, "1 min 0 s");
         check(125_000_000, "2 min 5 s");
         check(3_720_000_000, "1 h 2 min");
+    }
+
+    #[test]
+    fn ages_are_coarse() {
+        let check = |seconds, expected: &str| assert_eq!(age(Duration::from_secs(seconds)), expected);
+        check(0, "0 s");
+        check(59, "59 s");
+        check(60, "1 min");
+        check(3599, "59 min");
+        check(3600, "1 h 0 min");
+        check(86_399, "23 h 59 min");
+        check(86_400, "1 day 0 h");
+        check(6 * 86_400 + 4 * 3600 + 59, "6 days 4 h");
     }
 
     #[test]

@@ -4,11 +4,14 @@
 mod fixture;
 mod judge;
 mod process;
+mod proxy;
+mod sandbox;
 mod watch;
 mod witness;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,8 @@ use tempfile::TempDir;
 pub(super) use fixture::{body, executable, plant, save_beside, save_in_place};
 pub(super) use judge::{differences, rsync_differences};
 pub(super) use process::{Agent, Finished, finish, run};
+pub(super) use proxy::{Proxy, Weather};
+pub(super) use sandbox::{Mount, after, formatted, with_own_mounts, works, wrapped};
 pub(super) use watch::Watch;
 pub(super) use witness::{Presence, Witness};
 
@@ -90,22 +95,27 @@ impl Lab {
     }
 
     pub(super) fn agent_on(&self, port: u16) -> Agent {
+        Agent::start(self.agent_command(port))
+    }
+
+    /// What starts an agent that serves the target: to be started with `Agent::start` when something was added to it.
+    pub(super) fn agent_command(&self, port: u16) -> Command {
         self.serve(port, &[&self.target])
     }
 
     /// An agent that serves these roots.
     pub(super) fn agent_of(&self, roots: &[&Path]) -> Agent {
-        self.serve(0, roots)
+        Agent::start(self.serve(0, roots))
     }
 
-    fn serve(&self, port: u16, roots: &[&Path]) -> Agent {
+    fn serve(&self, port: u16, roots: &[&Path]) -> Command {
         let listen = format!("127.0.0.1:{port}");
         let mut command = self.sync_agent(["serve", "--listen", &listen]);
         command.arg("--secret-file").arg(&self.secret);
         for root in roots {
             command.arg("--root").arg(root);
         }
-        Agent::start(command)
+        command
     }
 
     /// The DEST of the target at an agent.
@@ -123,7 +133,12 @@ impl Lab {
 
     /// Starts `synctl watch` and waits until the first sync is done.
     pub(super) fn watch(&self, agent: &Agent) -> Watch {
-        let watch = Watch::start(self.command("watch", agent.port));
+        self.watch_port(agent.port)
+    }
+
+    /// The same by a port that leads to the agent.
+    pub(super) fn watch_port(&self, port: u16) -> Watch {
+        let watch = Watch::start(self.command("watch", port));
         watch.wait_for("ready");
         watch
     }
@@ -178,9 +193,9 @@ pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Says that something is left out, and why.
+/// Says that something is left out, and why; past the runner, which keeps what a test that passes prints to itself.
 pub(super) fn skipped(what: &str) {
-    eprintln!("SKIPPED {what}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}");
 }
 
 /// Whether a program is installed.

@@ -140,7 +140,7 @@ fn why_answers_with_its_exit_code() {
 fn what_is_left_out_by_default_is_shown() {
     let home = tempfile::tempdir().unwrap();
     let shown = text(&run(home.path(), &["ignored"]).stdout);
-    for pattern in [".DS_Store", "___jb_tmp___", "id_ed25519", ".git"] {
+    for pattern in [".DS_Store", "___jb_tmp___", "id_ed25519", ".git", ".envrc", "not taken from DEST: "] {
         assert!(shown.contains(pattern), "{pattern}: {shown}");
     }
     let json = text(&run(home.path(), &["ignored", "--output", "json"]).stdout);

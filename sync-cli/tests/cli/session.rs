@@ -133,8 +133,8 @@ fn roots_that_can_not_be_are_one_line_and_exit_2() {
     let push = |from: &Path, to: &Path| run(home.path(), &["push", from.to_str().unwrap(), to.to_str().unwrap()]);
     check_could_not(&push(&home.path().join("nowhere"), &home.path().join("d")), &["nowhere", "does not exist"]);
     check_could_not(&push(&file, &home.path().join("d")), &["file is not a directory"]);
-    check_could_not(&push(&source, &inside), &["lies in the other"]);
-    check_could_not(&push(&inside, &source), &["lies in the other"]);
+    check_could_not(&push(&source, &inside), &["lies inside"]);
+    check_could_not(&push(&inside, &source), &["lies inside"]);
     check_could_not(&push(&source, &source), &["the same"]);
     assert!(!home.path().join("d").exists());
 }

@@ -4,154 +4,185 @@
 //! plan may go on the urgent lane; the rest goes on the bulk lane. Lanes overtake each other, so that an operation near a
 //! path which another lane has in flight follows it on that lane, or waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sync_proto::SyncPath;
 
 use super::{
-    Action, Engine, Link, Mode, Report,
-    doubtful::Doubtful,
-    flight::{Flight, Lane},
-    held::Held,
+    Action, Engine, Link, Mode, Report, Side,
+    doubtful::{Intent, intents},
+    flight::Lane,
     plan::{Plan, Planned, PlannedStream, plan},
-    reconcile::{Guard, Limits, Reconciled, Sides, Step, reconcile, reconcile_at},
+    receiver::Receiver,
+    reconcile::{Choice, Guard, Limits, Reconciled, Sides, Step, reconcile, reconcile_at},
+    rule::{Rule, holds},
+    view::View,
 };
 use crate::tree::{Dir, Node};
 
 /// Most steps that one walk over the trees collects.
 const STEPS_MAX: usize = 8192;
-/// Most bytes of content, by the files' lengths, that a batch on the urgent lane puts.
-const URGENT_BYTES_MAX: u64 = 256 << 10;
-/// Most entries that a batch on the urgent lane puts, moves or removes.
-const URGENT_ENTRIES_MAX: u64 = 512;
-/// Most bytes of names and targets in a batch on the urgent lane, which has to fit a frame of the control stream.
-const URGENT_TEXT_BYTES_MAX: u64 = 1 << 20;
-
 /// What a walk goes around.
-struct Around<'a> {
-    flight: &'a Flight,
-    held: &'a Held,
-    kept: &'a BTreeSet<SyncPath>,
-    doubtful: &'a Doubtful,
-}
+struct Around<'a>(&'a Engine);
 
 impl Guard for Around<'_> {
     fn is_held(&self, path: &SyncPath) -> bool {
-        self.flight.streams(path) || self.held.is_waiting(path)
+        let Engine { flight, taking, at_alpha, at_beta, .. } = self.0;
+        flight.streams(path) && holds(Rule::HeldByStream)
+            || at_beta.held.is_waiting(path)
+            || at_alpha.held.is_waiting(path)
+            || taking.holds(path) && holds(Rule::HeldAtAlpha)
     }
 
     fn is_held_beneath(&self, path: &SyncPath) -> bool {
-        self.flight.streams_beneath(path)
+        let Engine { flight, taking, .. } = self.0;
+        flight.streams_beneath(path) && holds(Rule::HeldByStream)
+            || taking.holds_beneath(path) && holds(Rule::HeldBeneathAtAlpha)
     }
 
-    fn has_kept(&self, path: &SyncPath) -> bool {
-        self.kept.range(path..).next().is_some_and(|first| first.starts_with(path))
+    fn has_kept(&self, side: Side, path: &SyncPath) -> bool {
+        let receiver = match side {
+            Side::Alpha => &self.0.at_alpha,
+            Side::Beta => &self.0.at_beta,
+        };
+        receiver.has_kept(path) && holds(Rule::KeptStays)
+    }
+
+    fn is_hidden(&self, path: &SyncPath) -> bool {
+        self.0.described.is_hidden(path) && holds(Rule::HiddenIsThere)
     }
 
     fn is_ours(&self, path: &SyncPath, node: &Node) -> bool {
-        self.doubtful.has(path, node)
+        self.0.doubtful.has(path, node) && holds(Rule::SentIsOurs)
     }
 
     fn is_our_directory(&self, path: &SyncPath) -> bool {
-        self.doubtful.has_directory(path)
+        self.0.doubtful.has_directory(path)
+    }
+
+    fn is_our_removal(&self, path: &SyncPath) -> bool {
+        self.0.doubtful.has_removal(path) && holds(Rule::RemovalIsOurs)
     }
 
     fn is_in_doubt(&self, path: &SyncPath) -> bool {
-        self.doubtful.is_near(path)
+        self.0.doubtful.is_near(path)
+    }
+
+    fn choice(&self, path: &SyncPath, alpha: &Node, beta: &Node) -> Option<Choice> {
+        self.0.settled.get(path, alpha, beta).cloned()
     }
 }
 
 impl Engine {
     /// Plans and sends as much as may be sent now.
     pub(super) fn advance(&mut self) {
-        if !matches!(self.link, Link::Up) || self.alpha.is_none() || !self.may_go_on() {
+        if !matches!(self.link, Link::Up) || self.alpha.is_none() {
             return;
+        }
+        if let Some(reason) = self.emptied().filter(|_| !self.deletions_allowed) {
+            return self.halt(reason);
         }
         self.advance_hot();
         let settled = self.advance_all();
-        let idle = settled && self.flight.is_empty() && !self.held.has_silent();
+        if self.halted.is_some() {
+            return;
+        }
+        let has_silent = self.at_beta.held.has_silent() || self.at_alpha.held.has_silent();
+        let idle = settled && !self.is_waiting() && !has_silent;
         if idle {
             self.rest();
         }
         self.in_sync = idle;
     }
 
-    /// Whether alpha's state is one that may be brought over. An emptied root is taken for an accident.
-    fn may_go_on(&mut self) -> bool {
-        let Some((alpha, _)) = &self.alpha else { return false };
-        let files = self.known.synced.entries();
-        if alpha.tree.entries() == 0 && files > 0 && self.known.ahead.tree.entries() > 0 {
-            self.halt(format!(
-                "the source is empty, but {files} entries of it were in sync before: nothing is deleted. Put them back, or \
-                 delete them at the destination too"
-            ));
-            return false;
-        }
-        if self.halted.take().is_some() {
-            self.actions.push_back(Action::Report(Report::Resumed));
-        }
-        true
-    }
-
     /// Everything known has been done.
     fn rest(&mut self) {
         if let Some((alpha, _)) = &self.alpha {
             self.known.share(&alpha.tree);
+            self.settled.sweep(|path| [alpha.tree.get(path), self.known.beta.get(path)]);
         }
-        self.mismatches.clear();
-        self.whole.clear();
-        self.copies.clear();
-        let solved = self.held.sweep();
-        self.actions.extend(solved.into_iter().map(|path| Action::Report(Report::Solved(path))));
+        self.described.rest();
+        self.end_allowance();
+        for side in [Side::Alpha, Side::Beta] {
+            let solved = self.receiver(side).rest();
+            self.actions.extend(solved.into_iter().map(|path| Action::Report(Report::Solved { side, path })));
+        }
+        if self.doubtful.is_open() && (self.is_all_known() || !holds(Rule::InMindUntilKnown)) {
+            self.doubtful.settle();
+            self.actions.push_back(Action::Settled);
+        }
         if !self.in_sync {
             self.actions.push_back(Action::Report(Report::InSync));
         }
     }
 
+    /// Whether nothing at all is left over: no conflict, no failure, nothing that could not be seen.
+    fn is_all_known(&self) -> bool {
+        let is_seen = |view: &View| view.complete && view.problems.is_empty();
+        self.alpha.as_ref().is_some_and(|(view, _)| is_seen(view))
+            && is_seen(&self.known.ahead)
+            && self.conflicts.is_empty()
+            && [&self.at_alpha, &self.at_beta].iter().all(|side| side.held.is_empty() && side.kept.is_empty())
+    }
+
     /// Plans what somebody just saved, ahead of all else.
     fn advance_hot(&mut self) {
-        if self.hot.is_empty() || !self.flight.urgent_is_open() {
+        if self.hot.is_empty() || self.halted.is_some() || !self.flight.urgent_is_open() {
             return;
         }
-        let mut steps = Vec::new();
-        let mut truncated = false;
+        let mut all = Reconciled::default();
         for path in std::mem::take(&mut self.hot) {
-            let Some(found) = self.walk(|sides, mode, limits| reconcile_at(sides, mode, limits, &path)) else {
+            let Some(found) = self.walk(STEPS_MAX, |sides, mode, limits| reconcile_at(sides, mode, limits, &path))
+            else {
                 continue;
             };
             self.note_conflicts(&path, &found);
             self.agree(found.agreed);
-            steps.extend(found.steps);
-            truncated |= found.truncated;
+            all.at_beta.extend(found.at_beta);
+            all.at_alpha.extend(found.at_alpha);
+            all.truncated |= found.truncated;
         }
         // Two hot paths of which one lies beneath the other find the same step twice.
-        steps.sort_by(|left, right| left.path().cmp(right.path()));
-        steps.dedup_by(|later, earlier| later.path().starts_with(earlier.path()));
-        self.dispatch(steps, truncated);
+        for steps in [&mut all.at_beta, &mut all.at_alpha] {
+            steps.sort_by(|left, right| left.path().cmp(right.path()));
+            steps.dedup_by(|later, earlier| later.path().starts_with(earlier.path()));
+        }
+        // Where too much seems to go, only a walk over everything can tell.
+        if self.excess(&all).is_none() {
+            self.dispatch(all.at_beta, all.truncated);
+            self.take(all.at_alpha, all.truncated);
+        }
     }
 
     /// Plans everything else, as far as the windows allow. Whether nothing is left to plan.
     fn advance_all(&mut self) -> bool {
-        while self.flight.bulk_is_open() {
-            let found = self.walk(reconcile);
+        while self.flight.bulk_is_open() && (self.taking.is_open() || !self.mode.is_two_way()) {
+            let found = self.walk(STEPS_MAX, reconcile);
+            if let Some(reason) = self.excess(&found) {
+                self.halt(reason);
+                return false;
+            }
+            self.note_sweep(&found);
+            if self.halted.take().is_some() {
+                self.actions.push_back(Action::Report(Report::Resumed));
+            }
             self.note_conflicts(&SyncPath::root(), &found);
             self.agree(found.agreed);
-            if found.steps.is_empty() {
+            if found.at_beta.is_empty() && found.at_alpha.is_empty() {
                 return true;
             }
-            if !self.dispatch(found.steps, found.truncated) {
+            let sent = self.dispatch(found.at_beta, found.truncated);
+            if !self.take(found.at_alpha, found.truncated) && !sent {
                 return false;
             }
         }
         false
     }
 
-    fn walk<T: Default>(&self, walk: impl FnOnce(Sides<'_>, Mode, &Limits<'_>) -> T) -> T {
+    pub(super) fn walk<T: Default>(&self, steps_max: usize, walk: impl FnOnce(Sides<'_>, Mode, &Limits<'_>) -> T) -> T {
         let Some((alpha, rules)) = &self.alpha else { return T::default() };
-        let Self { known, flight, held, kept, doubtful, .. } = self;
-        let sides = Sides { alpha, beta: &known.ahead, synced: &known.synced_ahead, scope: rules };
-        let guard = &Around { flight, held, kept, doubtful };
-        walk(sides, self.mode, &Limits { steps_max: STEPS_MAX, guard })
+        let sides = Sides { alpha, beta: &self.known.ahead, synced: &self.known.synced_ahead, scope: rules };
+        walk(sides, self.mode, &Limits { steps_max, guard: &Around(self) })
     }
 
     /// Turns steps into batches and streams, and sends them. Whether anything was sent.
@@ -174,18 +205,21 @@ impl Engine {
     }
 
     fn plan(&mut self, steps: Vec<Step>, truncated: bool) -> Plan {
-        let Self { known, copies, whole, .. } = self;
+        let Self { known, at_beta, .. } = self;
+        for step in &steps {
+            if let Step::Aside { to, .. } = step {
+                known.asides.insert(to.clone());
+            }
+        }
+        let Receiver { copies, whole, .. } = at_beta;
         plan(steps, truncated, &known.ahead.tree, copies, &|path| whole.contains(path))
     }
 
     /// The lane for a batch.
     fn lane(&self, plan: &Plan) -> Lane {
-        let light = !plan.truncated
-            && plan.text_bytes <= URGENT_TEXT_BYTES_MAX
-            && plan.operations.iter().map(Planned::entries).sum::<u64>() <= URGENT_ENTRIES_MAX
-            && plan.operations.iter().map(Planned::content_bytes).sum::<u64>() <= URGENT_BYTES_MAX;
-        let free = || plan.operations.iter().flat_map(Planned::touches).all(|path| !self.flight.bulk_touches(path));
-        if light && self.flight.urgent_is_open() && free() { Lane::Urgent } else { Lane::Bulk }
+        let is_free = |path| !self.flight.bulk_touches(path) || !holds(Rule::LanesKeepOrder);
+        let free = || plan.operations.iter().flat_map(Planned::touches).all(is_free);
+        if plan.is_light() && self.flight.urgent_is_open() && free() { Lane::Urgent } else { Lane::Bulk }
     }
 
     fn send(&mut self, plan: Plan) -> bool {
@@ -199,7 +233,13 @@ impl Engine {
             return false;
         }
         self.known.sent(operations, after.clone());
-        let id = self.flight.begin(lane, operations.clone(), *content_bytes);
+        self.note_removed(Side::Beta, &plan.operations);
+        let id = self.number();
+        self.flight.begin(id, lane, operations.clone(), *content_bytes);
+        // What is moved aside is beta's own where it goes.
+        let is_ours = |(path, _): &Intent| !self.known.asides.contains(path);
+        let intents = operations.iter().flat_map(intents).filter(is_ours).collect();
+        self.actions.push_back(Action::Intend { id, intents });
         self.actions.push_back(Action::Send { id, urgent: lane == Lane::Urgent, operations: plan.operations });
         true
     }
@@ -210,7 +250,10 @@ impl Engine {
             // The directory must be there before the file is; it is found again when it is.
             let ready = stream.path.parent().is_some_and(|parent| self.known.beta.dir(&parent).is_some());
             if ready && self.flight.streams_are_open() && !self.flight.touches(&stream.path) {
-                let id = self.flight.begin_stream(&stream);
+                let id = self.number();
+                self.flight.begin_stream(id, &stream);
+                let intent = (stream.path.clone(), Some(Node::from_entry(stream.entry.clone())));
+                self.actions.push_back(Action::Intend { id, intents: vec![intent] });
                 self.actions.push_back(Action::Stream { id, stream });
                 sent = true;
             }
@@ -221,14 +264,16 @@ impl Engine {
     /// *synced* takes over what both sides have. What is near something in flight waits until that is answered: beta has it
     /// only in what will be.
     fn agree(&mut self, agreed: Vec<(SyncPath, Option<Node>)>) {
-        let Self { known, flight, alpha, .. } = self;
+        let Self { known, flight, taking, alpha, .. } = self;
         let alpha = alpha.as_ref().map(|(view, _)| &view.tree);
         let mut record = Vec::new();
         for (path, node) in agreed {
             // A directory alone is agreed on where it stands now, whatever is under way in it.
             let alone = node.as_ref().and_then(Node::as_dir).is_some_and(Dir::is_empty);
             let certain = if alone { known.beta.dir(&path).is_some() } else { !flight.touches(&path) };
-            if certain {
+            // What alpha shows before it has answered may not outlast a power cut.
+            let durable = !taking.touches(&path);
+            if (certain || !holds(Rule::AgreedWhenAnswered)) && (durable || !holds(Rule::AgreedWhenDurable)) {
                 known.agree(&path, node, alpha, &mut record);
             }
         }

@@ -1,7 +1,7 @@
-//! Where beta has content that alpha needs.
+//! Where the side that gets something has its content already.
 //!
 //! Built once while there is something to do, never for the sake of a small plan: looking at every entry of a large tree
-//! must not delay a save. What it says may be old, so it is checked against beta as it will be before it is used.
+//! must not delay a save. What it says may be old, so it is checked against that side as it will be before it is used.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,22 +16,22 @@ const SEARCH_ENTRIES_MIN: u64 = 1024;
 /// Most files that are kept in mind.
 const FILES_MAX: usize = 1 << 18;
 
-/// Files at beta by their content.
+/// Files of one side by their content.
 #[derive(Debug, Default)]
 pub struct Copies {
     files: HashMap<ContentId, SyncPath>,
-    /// Whether all of beta has been looked at.
+    /// Whether all of it has been looked at.
     searched: bool,
     /// What of it has been looked at because it is about to go.
     removed: BTreeSet<SyncPath>,
 }
 
 impl Copies {
-    /// Looks at all of beta, if that is worth it for `wanted` bytes.
-    pub(super) fn search(&mut self, beta: &Tree, wanted: u64) {
-        if !self.searched && is_worth(beta.entries(), wanted, 0) {
+    /// Looks at all of `there`, if that is worth it for `wanted` bytes.
+    pub(super) fn search(&mut self, there: &Tree, wanted: u64) {
+        if !self.searched && is_worth(there.entries(), wanted, 0) {
             self.searched = true;
-            self.add_all(&SyncPath::root(), beta.root());
+            self.add_all(&SyncPath::root(), there.root());
         }
     }
 

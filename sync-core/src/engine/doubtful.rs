@@ -1,47 +1,93 @@
-//! What was sent and not answered when the link was lost.
+//! What was sent and not answered when the link was lost, or when the controller was killed.
 //!
 //! Beta may have it, or get it yet, without having said so: where it does, that is no change by other hands. It is kept in
-//! mind as long as the replica is the same, because the agent may do what it has taken off the wire at any time after. Not
-//! kept over a restart; what is then in doubt shows as a conflict, which costs a question and no content.
+//! mind as long as the replica is the same, because the agent may do what it has taken off the wire at any time after.
+//!
+//! Over a restart it is kept by whoever drives the engine: [`Action::Intend`](super::Action::Intend) says what is about to
+//! be sent, [`Action::Answered`](super::Action::Answered) and [`Action::Settled`](super::Action::Settled) what of it is in
+//! doubt no more, and [`Past`] gives the next engine the rest. What is in doubt and not in mind shows as a conflict where
+//! alpha has changed since, which costs a question and no content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_proto::SyncPath;
 
 use super::{plan::Planned, view::is_near};
-use crate::tree::{Dir, Node};
+use crate::tree::{Dir, Node, Tree};
 
 /// Most paths that are kept in mind.
 const PATHS_MAX: usize = 1 << 17;
+
+/// A path at beta, and what was sent there; `None`: what stood there was to go.
+pub type Intent = (SyncPath, Option<Node>);
+
+/// What is remembered of a replica.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// What both sides last agreed on.
+    pub synced: Tree,
+    /// What was sent there by a process that is gone, and not known to have been answered.
+    pub sent: Vec<Intent>,
+}
+
+impl From<Tree> for Past {
+    fn from(synced: Tree) -> Self {
+        Self { synced, sent: Vec::new() }
+    }
+}
+
+/// What an operation comes to, path by path.
+pub(super) fn intents(operation: &Planned) -> impl Iterator<Item = Intent> + use<> {
+    let (gone, path, node) = match operation {
+        Planned::Put { path, entry, .. } => (None, path, Some(Node::from_entry(entry.clone()))),
+        Planned::MakeDirectory { path } => (None, path, Some(Node::Directory(Dir::new()))),
+        Planned::Move { from, to, node } => (Some((from.clone(), None)), to, Some(node.clone())),
+        Planned::Remove { path, .. } => (None, path, None),
+    };
+    gone.into_iter().chain(std::iter::once((path.clone(), node)))
+}
 
 /// Content in doubt, by path.
 #[derive(Debug, Default)]
 pub(super) struct Doubtful {
     nodes: BTreeMap<SyncPath, Vec<Node>>,
+    /// Where something was to go.
+    removed: BTreeSet<SyncPath>,
+    /// Whether something was added since all was last said to be settled.
+    open: bool,
 }
 
 impl Doubtful {
-    pub(super) fn note(&mut self, operation: Planned) {
+    pub(super) fn note(&mut self, operation: &Planned) {
+        intents(operation).for_each(|intent| self.remember(intent));
+    }
+
+    pub(super) fn remember(&mut self, (path, node): Intent) {
+        self.open = true;
         if self.nodes.len() >= PATHS_MAX {
-            self.nodes.clear();
+            self.clear();
         }
-        let (path, node) = match operation {
-            Planned::Put { path, entry, .. } => (path, Node::from_entry(entry)),
-            Planned::MakeDirectory { path } => (path, Node::Directory(Dir::new())),
-            Planned::Move { from, to, node } => {
-                self.nodes.entry(from).or_default();
-                (to, node)
+        match node {
+            Some(node) => {
+                let nodes = self.nodes.entry(path).or_default();
+                if !nodes.contains(&node) {
+                    nodes.push(node);
+                }
             }
             // Nothing was sent, but what lies around is not what was agreed on.
-            Planned::Remove { path, .. } => {
-                self.nodes.entry(path).or_default();
-                return;
-            }
-        };
-        let nodes = self.nodes.entry(path).or_default();
-        if !nodes.contains(&node) {
-            nodes.push(node);
+            None => self.note_removal(path),
         }
+    }
+
+    pub(super) fn note_removal(&mut self, path: SyncPath) {
+        self.nodes.entry(path.clone()).or_default();
+        self.removed.insert(path);
+    }
+
+    /// Whether what stood at `path` was to go, alone or in a subtree.
+    pub(super) fn has_removal(&self, path: &SyncPath) -> bool {
+        !self.removed.is_empty()
+            && std::iter::successors(Some(path.clone()), SyncPath::parent).any(|above| self.removed.contains(&above))
     }
 
     /// Whether `node` at `path` was sent there, alone or in a subtree.
@@ -68,8 +114,21 @@ impl Doubtful {
             })
     }
 
+    /// Whether the next process would still have to be told.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Both sides are as they should be: the next process need not be told. This one keeps it in mind, for what the agent
+    /// does late.
+    pub(super) fn settle(&mut self) {
+        self.open = false;
+    }
+
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
+        self.open = false;
+        self.removed.clear();
     }
 }
 

@@ -1,4 +1,4 @@
-//! What has been sent and not been answered.
+//! What has been sent to one side and not been answered.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,6 @@ pub(super) struct Sent {
 #[derive(Debug, Default)]
 pub(super) struct Flight {
     sent: BTreeMap<BatchId, Sent>,
-    next: u64,
     /// How many operations of the lane touch a path.
     urgent_touched: BTreeMap<SyncPath, u32>,
     bulk_touched: BTreeMap<SyncPath, u32>,
@@ -57,28 +56,23 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Nothing in flight any more, with numbers that go on, so that none is used twice. What was.
-    pub(super) fn abandon(&mut self) -> impl Iterator<Item = Planned> {
-        let next = self.next;
-        let before = std::mem::replace(self, Self { next, ..Self::default() });
-        before.sent.into_values().flat_map(|sent| sent.operations)
+    /// Nothing in flight any more. What was.
+    pub(super) fn abandon(&mut self) -> impl Iterator<Item = Planned> + use<> {
+        std::mem::take(self).sent.into_values().flat_map(|sent| sent.operations)
     }
 
-    pub(super) fn begin(&mut self, lane: Lane, operations: Vec<Planned>, content_bytes: u64) -> BatchId {
-        let id = BatchId(self.next);
-        self.next += 1;
+    pub(super) fn begin(&mut self, id: BatchId, lane: Lane, operations: Vec<Planned>, content_bytes: u64) {
         self.put(id, Sent { lane, operations, content_bytes });
-        id
     }
 
-    pub(super) fn begin_stream(&mut self, stream: &PlannedStream) -> BatchId {
+    pub(super) fn begin_stream(&mut self, id: BatchId, stream: &PlannedStream) {
         let put = Planned::Put {
             path: stream.path.clone(),
             old: stream.old.clone(),
             entry: stream.entry.clone(),
-            source: Source::Alpha,
+            source: Source::Sender,
         };
-        self.begin(Lane::Stream, vec![put], stream.entry.content_len())
+        self.begin(id, Lane::Stream, vec![put], stream.entry.content_len());
     }
 
     /// Puts what is left of a batch back, under its number.
@@ -143,6 +137,16 @@ impl Flight {
         self.sent.is_empty()
     }
 
+    /// The numbers of all that is in flight.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = BatchId> {
+        self.sent.keys().copied()
+    }
+
+    /// All operations in flight, in the order in which they were sent.
+    pub(super) fn operations(&self) -> impl Iterator<Item = &Planned> {
+        self.sent.values().flat_map(|sent| &sent.operations)
+    }
+
     /// The operations of batches in flight, in the order in which they were sent.
     pub(super) fn batched(&self) -> impl Iterator<Item = &Planned> {
         self.sent.values().filter(|sent| sent.lane != Lane::Stream).flat_map(|sent| &sent.operations)
@@ -186,6 +190,18 @@ impl Flight {
     /// The same for the bulk lane.
     pub(super) fn bulk_touches(&self, path: &SyncPath) -> bool {
         is_near(&self.bulk_touched, path)
+    }
+
+    /// Whether anything in flight touches that very path.
+    pub(super) fn holds(&self, path: &SyncPath) -> bool {
+        self.urgent_touched.contains_key(path) || self.bulk_touched.contains_key(path) || self.streams(path)
+    }
+
+    /// Whether anything in flight touches `path` or something beneath.
+    pub(super) fn holds_beneath(&self, path: &SyncPath) -> bool {
+        has_any_beneath(&self.urgent_touched, path)
+            || has_any_beneath(&self.bulk_touched, path)
+            || self.streams_beneath(path)
     }
 
     /// Whether `path` is being streamed.

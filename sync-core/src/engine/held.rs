@@ -62,6 +62,17 @@ impl Held {
         problem.is_some() && problem != told
     }
 
+    /// Whether a directory above `path` is held, and the user was told of such a problem there.
+    pub(super) fn has_above(&self, path: &SyncPath, problem: ProblemKind) -> bool {
+        let is_told = |above: SyncPath| self.holds.get(&above).is_some_and(|hold| hold.reported == Some(problem));
+        std::iter::successors(path.parent(), SyncPath::parent).any(is_told)
+    }
+
+    /// How often the path has been held so far.
+    pub(super) fn attempts(&self, path: &SyncPath) -> u32 {
+        self.holds.get(path).map_or(0, |hold| hold.attempts)
+    }
+
     /// Whether nothing may be planned at `path`.
     pub(super) fn is_waiting(&self, path: &SyncPath) -> bool {
         self.holds.get(path).is_some_and(|hold| hold.wait != Wait::Over)

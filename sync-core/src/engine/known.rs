@@ -3,9 +3,17 @@
 //! Invariant: `ahead` is `beta`, and `synced_ahead` is `synced`, with every operation in flight applied that beta, as it is
 //! known, will let through. An operation whose expectation does not hold any more changes nothing there, so neither here.
 
+use std::collections::BTreeSet;
+
 use sync_proto::SyncPath;
 
-use super::{action::Recorded, flight::Flight, plan::Planned, view::View};
+use super::{
+    action::Recorded,
+    flight::Flight,
+    plan::Planned,
+    rule::{Rule, holds},
+    view::View,
+};
 use crate::tree::{Dir, Node, Tree};
 
 /// After how many changes trees that are not all equal are made to share their memory again.
@@ -22,6 +30,8 @@ pub(super) struct Known {
     pub(super) ahead: View,
     /// What both sides will have agreed on.
     pub(super) synced_ahead: Tree,
+    /// Where something is being moved aside to, at beta alone.
+    pub(super) asides: BTreeSet<SyncPath>,
     unshared: u64,
 }
 
@@ -51,8 +61,16 @@ impl Known {
 
     /// What will be agreed on once the operation has been done, which `ahead` has already.
     fn expect(&mut self, operation: &Planned) {
+        if let Planned::Move { from, to, .. } = operation
+            && self.asides.contains(to)
+        {
+            self.synced_ahead.remove(from);
+            return;
+        }
         agree_above(&mut self.synced_ahead, &self.ahead.tree, operation.path());
-        operation.apply_to(&mut self.synced_ahead);
+        if !is_agreed_directory(&self.synced_ahead, operation) {
+            operation.apply_to(&mut self.synced_ahead);
+        }
     }
 
     /// Beta did an operation; alpha is what it is now. `streamed`: nothing was foreseen of it.
@@ -68,6 +86,9 @@ impl Known {
             operation.apply_to(&mut self.ahead.tree);
             self.expect(operation);
         }
+        if is_agreed_directory(&self.synced, operation) {
+            return;
+        }
         match operation {
             Planned::MakeDirectory { path } => self.take_over(path, Some(Node::Directory(Dir::new())), alpha, record),
             Planned::Put { path, entry, .. } => {
@@ -76,9 +97,53 @@ impl Known {
             Planned::Remove { path, .. } => self.take_over(path, None, alpha, record),
             Planned::Move { from, to, node } => {
                 self.take_over(from, None, alpha, record);
-                self.take_over(to, Some(node.clone()), alpha, record);
+                if !self.asides.remove(to) || !holds(Rule::AsideIsBetas) {
+                    self.take_over(to, Some(node.clone()), alpha, record);
+                }
             }
         }
+    }
+
+    /// Alpha did an operation with what beta had, and shows it: both had the same. Whatever beta has now has changed since.
+    pub(super) fn taken(&mut self, operation: &Planned, alpha: &Tree, record: &mut Vec<Recorded>) {
+        let is_free = |path: &SyncPath| alpha.get(path).is_none();
+        match operation {
+            Planned::MakeDirectory { path } => {
+                if alpha.dir(path).is_some() && !is_agreed_directory(&self.synced, operation) {
+                    self.both_had(path, Some(Node::Directory(Dir::new())), alpha, record);
+                }
+            }
+            Planned::Put { path, entry, .. } => {
+                if alpha.get(path).is_some_and(|there| there.entry() == *entry) {
+                    self.both_had(path, Some(Node::from_entry(entry.clone())), alpha, record);
+                }
+            }
+            Planned::Remove { path, .. } => {
+                if is_free(path) {
+                    self.both_had(path, None, alpha, record);
+                }
+            }
+            Planned::Move { from, to, node } => {
+                if is_free(from) {
+                    self.both_had(from, None, alpha, record);
+                }
+                if alpha.get(to) == Some(node) {
+                    self.both_had(to, Some(node.clone()), alpha, record);
+                }
+            }
+        }
+    }
+
+    /// Nothing is in flight to beta near it, so that the same will be agreed on then.
+    fn both_had(&mut self, path: &SyncPath, node: Option<Node>, alpha: &Tree, record: &mut Vec<Recorded>) {
+        agree_above(&mut self.synced_ahead, alpha, path);
+        match &node {
+            Some(node) => drop(self.synced_ahead.insert(path, node.clone(), None)),
+            None => drop(self.synced_ahead.remove(path)),
+        }
+        let above = agree_above(&mut self.synced, alpha, path);
+        record.extend(above.into_iter().map(|above| (above, Some((Node::Directory(Dir::new()), None)))));
+        self.take_over(path, node, Some(alpha), record);
     }
 
     /// Both sides have `node` there, now and when all in flight has been done.
@@ -159,4 +224,10 @@ fn agree_above(synced: &mut Tree, beta: &Tree, path: &SyncPath) -> Vec<SyncPath>
     missing.reverse();
     missing.retain(|above| synced.insert(above, Node::Directory(Dir::new()), None).is_ok());
     missing
+}
+
+/// Whether a directory is made that has gone on one side alone. What is agreed on in it stays so: that it has gone there too has
+/// yet to reach the other side.
+fn is_agreed_directory(synced: &Tree, operation: &Planned) -> bool {
+    matches!(operation, Planned::MakeDirectory { path } if synced.dir(path).is_some())
 }

@@ -1,4 +1,6 @@
-//! Steps made into operations that can be sent: subtrees taken apart, moves and copies found, batches bounded.
+//! Steps made into operations for one side: subtrees taken apart, moves and copies found, batches bounded.
+//!
+//! The same for either side: the *receiver* is where operations are done, the other one sends the content.
 
 use std::collections::HashMap;
 
@@ -14,6 +16,12 @@ pub const INLINE_FILE_BYTES_MAX: u64 = 1 << 20;
 pub const BATCH_CONTENT_BYTES_MAX: u64 = 2 << 20;
 /// Most bytes of names and targets in one batch. With the content they stay well below a frame of the bundle stream.
 pub const BATCH_TEXT_BYTES_MAX: u64 = 3 << 20;
+/// Most bytes of content, by the files' lengths, that a batch on the urgent lane puts.
+const URGENT_BYTES_MAX: u64 = 256 << 10;
+/// Most entries that a batch on the urgent lane puts, moves or removes.
+const URGENT_ENTRIES_MAX: u64 = 512;
+/// Most bytes of names and targets in a batch on the urgent lane, which has to fit a frame of the control stream.
+const URGENT_TEXT_BYTES_MAX: u64 = 1 << 20;
 /// What an operation takes on the wire beside its paths, targets and content, at most.
 const OPERATION_BYTES: u64 = 160;
 
@@ -59,13 +67,13 @@ pub enum Planned {
 pub enum Source {
     /// There is none: a symlink, an empty file.
     None,
-    /// Alpha sends it; as a delta against what is replaced, where it has that at hand.
-    Alpha,
-    /// Alpha sends it whole: a delta or a copy has failed before.
-    AlphaWhole,
-    /// Beta has it, at this path.
-    Beta(SyncPath),
-    /// Beta has it, at the very path: only the executable bit changes.
+    /// The other side sends it; as a delta against what is replaced, where it has that at hand.
+    Sender,
+    /// The other side sends it whole: a delta or a copy has failed before.
+    SenderWhole,
+    /// The side where it is put has it, at this path.
+    Receiver(SyncPath),
+    /// The side where it is put has it, at the very path: only the executable bit changes.
     Unchanged,
 }
 
@@ -89,12 +97,22 @@ pub struct Plan {
     pub content_bytes: u64,
     /// Bytes of names, targets and all else but content.
     pub text_bytes: u64,
-    /// Beta as it will be when the operations have been done.
+    /// The receiver as it will be when the operations have been done.
     pub after: Tree,
     /// Files that get streams of their own. Not in `operations`; each once the directory it goes into is there.
     pub streams: Vec<PlannedStream>,
     /// Whether steps are left over for a later round.
     pub truncated: bool,
+}
+
+impl Plan {
+    /// Whether it is small enough to go ahead of all bulk.
+    pub(super) fn is_light(&self) -> bool {
+        !self.truncated
+            && self.text_bytes <= URGENT_TEXT_BYTES_MAX
+            && self.operations.iter().map(Planned::entries).sum::<u64>() <= URGENT_ENTRIES_MAX
+            && self.operations.iter().map(Planned::content_bytes).sum::<u64>() <= URGENT_BYTES_MAX
+    }
 }
 
 impl Planned {
@@ -106,17 +124,17 @@ impl Planned {
         }
     }
 
-    /// Every path that it reads or changes at beta.
+    /// Every path that it reads or changes.
     pub fn touches(&self) -> impl Iterator<Item = &SyncPath> {
         let other = match self {
             Self::Move { from, .. } => Some(from),
-            Self::Put { source: Source::Beta(from), .. } => Some(from),
+            Self::Put { source: Source::Receiver(from), .. } => Some(from),
             _ => None,
         };
         std::iter::once(self.path()).chain(other)
     }
 
-    /// Bytes of content that it puts at beta, whether they are sent or found there.
+    /// Bytes of content that it puts, whether they are sent or found there.
     pub fn content_bytes(&self) -> u64 {
         match self {
             Self::Put { entry, .. } => entry.content_len(),
@@ -144,6 +162,17 @@ impl Planned {
         };
         let paths: usize = self.touches().map(|path| path.as_bytes().len()).sum();
         (paths + targets) as u64 + OPERATION_BYTES
+    }
+
+    /// Whether the sender, whose tree this is, still has what the operation was to bring.
+    pub(super) fn is_wanted(&self, sender: &Tree) -> bool {
+        let there = sender.get(self.path());
+        match self {
+            Self::Put { entry, .. } => there.is_some_and(|there| there.entry() == *entry),
+            Self::MakeDirectory { .. } => there.is_some_and(|there| there.as_dir().is_some()),
+            Self::Move { node, .. } => there == Some(node),
+            Self::Remove { .. } => there.is_none(),
+        }
     }
 
     /// Whether a tree has what it expects, so that it would be applied there.
@@ -187,14 +216,14 @@ pub fn expected_entry(old: Option<&Entry>) -> Expected {
     old.map_or(Expected::Nothing, |entry| Expected::Entry(entry.clone()))
 }
 
-/// Makes a plan of `steps`, which were found in `beta`. `truncated`: there are more.
+/// Makes a plan of `steps`, which were found in `there`, the receiver's tree. `truncated`: there are more.
 ///
 /// What is created comes before what is removed, so that content can be copied from what is about to go. `whole` says of
-/// a path that nothing but alpha's own bytes will do.
+/// a path that nothing but the sender's own bytes will do.
 pub fn plan(
     steps: Vec<Step>,
     truncated: bool,
-    beta: &Tree,
+    there: &Tree,
     copies: &mut Copies,
     whole: &dyn Fn(&SyncPath) -> bool,
 ) -> Plan {
@@ -203,9 +232,9 @@ pub fn plan(
         copies,
         movable: HashMap::new(),
         moved: Vec::new(),
-        plan: Plan { truncated, after: beta.clone(), ..Plan::default() },
+        plan: Plan { truncated, after: there.clone(), ..Plan::default() },
     };
-    planner.look_around(&steps, beta);
+    planner.look_around(&steps, there);
     let (removals, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(|step| matches!(step, Step::Remove { .. }));
     // Removals wait until all that could be copied from them has been planned. Where there is nothing else they don't.
     let only_removals = others.is_empty();
@@ -217,6 +246,7 @@ pub fn plan(
         match step {
             Step::Create { path, new } => planner.create(&path, &new),
             Step::Replace { path, old, new } => planner.replace(&path, &old, &new),
+            Step::Aside { path, old, to } => planner.push(Planned::Move { from: path, to, node: old }),
             Step::Remove { .. } => {}
         }
     }
@@ -226,14 +256,15 @@ pub fn plan(
     planner.plan
 }
 
-#[derive(PartialEq, Eq, Hash)]
-enum MoveKey {
+/// What makes one subtree as good as another.
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum MoveKey {
     Directory(TreeHash),
     File(ContentId, bool),
 }
 
 impl MoveKey {
-    fn of(node: &Node) -> Option<Self> {
+    pub(super) fn of(node: &Node) -> Option<Self> {
         match node {
             // Empty directories and files are all alike: making one is as cheap as moving one.
             Node::Directory(dir) if !dir.is_empty() => Some(Self::Directory(dir.hash())),
@@ -254,11 +285,11 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Finds out what beta has already of what is to be created there.
-    fn look_around(&mut self, steps: &[Step], beta: &Tree) {
+    /// Finds out what the receiver has already of what is to be created there.
+    fn look_around(&mut self, steps: &[Step], there: &Tree) {
         let new = |step: &Step| match step {
             Step::Create { new, .. } | Step::Replace { new, .. } => new.bytes(),
-            Step::Remove { .. } => 0,
+            Step::Remove { .. } | Step::Aside { .. } => 0,
         };
         let wanted = steps.iter().map(new).sum();
         if wanted == 0 {
@@ -272,7 +303,7 @@ impl Planner<'_> {
                 }
             }
         }
-        self.copies.search(beta, wanted);
+        self.copies.search(there, wanted);
     }
 
     fn is_full(&self) -> bool {
@@ -329,7 +360,7 @@ impl Planner<'_> {
 
     fn put(&mut self, path: &SyncPath, old: Option<Entry>, entry: Entry) {
         let source = self.source(path, old.as_ref(), &entry);
-        let sends = matches!(source, Source::Alpha | Source::AlphaWhole);
+        let sends = matches!(source, Source::Sender | Source::SenderWhole);
         if sends && entry.content_len() > INLINE_FILE_BYTES_MAX {
             self.plan.streams.push(PlannedStream { path: path.clone(), old, entry });
             return;
@@ -347,12 +378,12 @@ impl Planner<'_> {
             _ => return Source::None,
         };
         if (self.whole)(path) {
-            return Source::AlphaWhole;
+            return Source::SenderWhole;
         }
         if old.and_then(Entry::content) == Some(content) {
             return Source::Unchanged;
         }
-        self.copy_of(content).map_or(Source::Alpha, Source::Beta)
+        self.copy_of(content).map_or(Source::Sender, Source::Receiver)
     }
 
     /// Where the content is once all before has been done.

@@ -1,18 +1,23 @@
 //! What has to be done, from the three trees: the only place that knows modes.
 //!
 //! [`reconcile`] is a pure function of *alpha*, *beta* and *synced*. It walks the three side by side, skips whatever is
-//! equal in all of them unread, and says for each path that is not what shall happen there: a [`Step`], a conflict, or
-//! that both sides already agree. Why each branch is safe stands beside it; the rules in words are those of [`Mode`].
+//! equal in all of them unread, and says for each path that is not what shall happen there: a [`Step`] for one of the sides,
+//! a conflict, or that both sides already agree. The rules in words are those of [`Mode`]; why each branch is safe stands
+//! beside it, in `one_way` and `two_way`. What may be touched at all is said in `evidence`.
+
+mod evidence;
+mod one_way;
+mod two_way;
 
 use sync_proto::{Entry, SyncPath};
 
 use super::{
-    Mode,
+    Mode, Side,
     view::{Scope, View},
 };
 use crate::tree::{Dir, Node, Tree, merge};
 
-/// One thing to be done at beta. Subtrees are whole here: [`super::plan`] takes them apart.
+/// One thing to be done at one of the sides. Subtrees are whole here: [`super::plan`] takes them apart.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Nothing stands there; this shall.
@@ -38,13 +43,25 @@ pub enum Step {
         /// What is there.
         old: Node,
     },
+    /// What stands there shall stand elsewhere, where nothing does.
+    Aside {
+        /// Where.
+        path: SyncPath,
+        /// What is there.
+        old: Node,
+        /// To where.
+        to: SyncPath,
+    },
 }
 
 impl Step {
     /// Where.
     pub fn path(&self) -> &SyncPath {
         match self {
-            Self::Create { path, .. } | Self::Replace { path, .. } | Self::Remove { path, .. } => path,
+            Self::Create { path, .. }
+            | Self::Replace { path, .. }
+            | Self::Remove { path, .. }
+            | Self::Aside { path, .. } => path,
         }
     }
 }
@@ -53,7 +70,9 @@ impl Step {
 #[derive(Debug, Default)]
 pub struct Reconciled {
     /// What is to be done at beta, in order of path.
-    pub steps: Vec<Step>,
+    pub at_beta: Vec<Step>,
+    /// What is to be done at alpha, in order of path. Nothing in the one-way modes.
+    pub at_alpha: Vec<Step>,
     /// Paths that both sides changed, with what stands there: left alone.
     pub conflicts: Vec<(SyncPath, Option<Entry>, Option<Entry>)>,
     /// Paths where *synced* takes over what both sides have already, in order.
@@ -82,8 +101,13 @@ pub trait Guard {
         false
     }
 
-    /// Beta has content at the path or beneath that its index does not show, and does not give it up.
-    fn has_kept(&self, _path: &SyncPath) -> bool {
+    /// The side has content at the path or beneath that its index does not show, and does not give it up.
+    fn has_kept(&self, _side: Side, _path: &SyncPath) -> bool {
+        false
+    }
+
+    /// Beta does not show it, but something stands at that very path on its disk.
+    fn is_hidden(&self, _path: &SyncPath) -> bool {
         false
     }
 
@@ -97,10 +121,29 @@ pub trait Guard {
         false
     }
 
+    /// What stood at the path at beta, alone or in a subtree, was to be removed there by what was sent.
+    fn is_our_removal(&self, _path: &SyncPath) -> bool {
+        false
+    }
+
     /// There is something of that kind at the path, above or beneath.
     fn is_in_doubt(&self, _path: &SyncPath) -> bool {
         false
     }
+
+    /// How the user wants the conflict of these two settled.
+    fn choice(&self, _path: &SyncPath, _alpha: &Node, _beta: &Node) -> Option<Choice> {
+        None
+    }
+}
+
+/// How a conflict is to be settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// What this side has stays.
+    Keep(Side),
+    /// What beta has is moved to there.
+    Aside(SyncPath),
 }
 
 /// Nothing to go around.
@@ -164,7 +207,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn is_full(&mut self) -> bool {
-        let full = self.found.steps.len() >= self.limits.steps_max;
+        let full = self.found.at_beta.len() + self.found.at_alpha.len() >= self.limits.steps_max;
         self.found.truncated |= full;
         full
     }
@@ -187,10 +230,6 @@ impl Walk<'_> {
         }
         match (alpha, beta) {
             _ if alpha == beta => self.same(path, alpha, synced),
-            (Some(new), None) => self.create(path, new),
-            (None, Some(old)) => {
-                self.absent_at_alpha(path, old, synced);
-            }
             (Some(Node::Directory(alpha)), Some(Node::Directory(beta))) => {
                 let synced = synced.and_then(Node::as_dir);
                 if synced.is_none() {
@@ -198,20 +237,9 @@ impl Walk<'_> {
                 }
                 self.directories(path, alpha, beta, synced);
             }
-            (Some(new), Some(old)) => self.different(path, new, old, synced),
-            (None, None) => {}
+            _ if self.mode.is_two_way() => self.two_way(path, alpha, beta, synced),
+            _ => self.one_way(path, alpha, beta, synced),
         }
-    }
-
-    /// Whether nothing may be planned here: it is held, or what stands here is not known.
-    fn is_closed(&self, path: &SyncPath) -> bool {
-        let unknown = |view: &View| view.problems.contains_key(path);
-        self.limits.guard.is_held(path) || unknown(self.sides.alpha) || unknown(self.sides.beta)
-    }
-
-    /// Whether what neither side shows at `path` or beneath is really on neither.
-    fn is_certain(&self, path: &SyncPath) -> bool {
-        [self.sides.alpha, self.sides.beta].iter().all(|view| view.complete && !view.has_unknown_beneath(path))
     }
 
     /// Both have the same.
@@ -228,133 +256,43 @@ impl Walk<'_> {
         }
     }
 
-    /// Beta has nothing there: alpha's goes over, in every mode. Nothing can be lost by it.
-    fn create(&mut self, path: &SyncPath, new: &Node) {
-        if !self.limits.guard.is_held_beneath(path) {
-            self.found.steps.push(Step::Create { path: path.clone(), new: new.clone() });
-        }
-    }
-
-    /// Alpha has nothing there. Whether it was deleted, never was, or only can't be seen decides. Says whether something
-    /// of what was synced is left there, to go now or later.
-    fn absent_at_alpha(&mut self, path: &SyncPath, old: &Node, synced: Option<&Node>) -> bool {
-        // Not seen is not gone: ignored paths are left alone on the other side, and so is what a failed scan missed.
-        if self.sides.scope.is_ignored(path, old.as_dir().is_some()) {
-            return self.forget(path, synced);
-        }
-        if !self.sides.alpha.complete {
-            return synced.is_some();
-        }
-        let ours = self.is_ours(path, old, synced) || self.mode == Mode::OneWayReplica;
-        if ours && self.is_whole(path, old) {
-            self.found.steps.push(Step::Remove { path: path.clone(), old: old.clone() });
-            return true;
-        }
-        let directory_was_ours =
-            || matches!(synced, Some(Node::Directory(_))) || self.limits.guard.is_our_directory(path);
-        match old {
-            // A part of it changed, or may not be touched: the rest goes, one by one. The directory itself goes by a later
-            // walk, once it is the same on the side where it was changed.
-            Node::Directory(beta) if ours || directory_was_ours() => {
-                let first = self.found.agreed.len();
-                if self.parts(path, beta, synced.and_then(Node::as_dir)) {
-                    return true;
-                }
-                self.found.agreed.truncate(first);
-                if beta.is_empty() && self.is_whole(path, old) {
-                    // All that is left of it, because what it held went at beta too.
-                    self.found.steps.push(Step::Remove { path: path.clone(), old: old.clone() });
-                    return true;
-                }
-                self.forget(path, synced)
-            }
-            // Changed at beta, deleted at alpha: a change beats a deletion. It stays, and is no longer ours. What was
-            // never synced is beta's own.
-            _ => self.forget(path, synced),
-        }
-    }
-
-    /// The same for what lies in a directory that alpha does not have.
-    fn parts(&mut self, path: &SyncPath, beta: &Dir, synced: Option<&Dir>) -> bool {
-        // What is under way may be about to arrive.
-        let mut left = self.limits.guard.is_held_beneath(path);
-        for row in merge([None, Some(beta), synced]) {
-            if self.is_full() {
-                return true;
-            }
-            let Ok(child) = path.join(row.name) else { continue };
-            let [_, old, synced] = row.nodes;
-            left |= match old {
-                _ if self.is_closed(&child) => synced.is_some(),
-                None if !self.is_certain(&child) => true,
-                None => self.forget(&child, synced),
-                Some(old) => self.absent_at_alpha(&child, old, synced),
-            };
-        }
-        left
-    }
-
-    /// What stands at `path` at beta, if anything, has nothing to do with alpha any more.
-    fn forget(&mut self, path: &SyncPath, synced: Option<&Node>) -> bool {
+    /// What stands at `path` on one of the sides, if anything, has nothing to do with the other any more.
+    fn forget(&mut self, path: &SyncPath, synced: Option<&Node>) {
         if synced.is_some() {
             self.found.agreed.push((path.clone(), None));
         }
-        false
     }
 
-    /// Both have something there, and not the same; not two directories.
-    fn different(&mut self, path: &SyncPath, new: &Node, old: &Node, synced: Option<&Node>) {
-        if self.limits.guard.is_held_beneath(path) {
-            return;
-        }
-        let (was, becomes) = (old.as_dir().is_some(), new.as_dir().is_some());
-        // Rules may ignore a directory of this name and not a file, or the other way round.
-        let ignored = was != becomes && self.sides.scope.is_ignored(path, was);
-        // What was changed at beta by other hands since both agreed, or never was agreed on, is not ours to replace.
-        let ours = self.is_ours(path, old, synced) || self.mode == Mode::OneWayReplica;
-        if ours && !ignored && self.is_whole(path, old) {
-            self.found.steps.push(Step::Replace { path: path.clone(), old: old.clone(), new: new.clone() });
-        } else {
-            self.found.conflicts.push((path.clone(), Some(new.entry()), Some(old.entry())));
+    /// The side has nothing there. It can't lose anything by getting something.
+    fn create(&mut self, side: Side, path: &SyncPath, new: Node) {
+        if !self.limits.guard.is_held_beneath(path) {
+            self.step(side, Step::Create { path: path.clone(), new });
         }
     }
 
-    /// Whether beta has what both agreed on, or what was sent there since.
-    fn is_ours(&self, path: &SyncPath, old: &Node, synced: Option<&Node>) -> bool {
-        if synced == Some(old) || self.limits.guard.is_ours(path, old) {
-            return true;
+    fn replace(&mut self, side: Side, path: &SyncPath, old: &Node, new: Node) {
+        self.step(side, Step::Replace { path: path.clone(), old: old.clone(), new });
+    }
+
+    fn remove(&mut self, side: Side, path: &SyncPath, old: &Node) {
+        self.step(side, Step::Remove { path: path.clone(), old: old.clone() });
+    }
+
+    fn conflict(&mut self, path: &SyncPath, alpha: &Node, beta: &Node) {
+        self.found.conflicts.push((path.clone(), Some(alpha.entry()), Some(beta.entry())));
+    }
+
+    fn step(&mut self, side: Side, step: Step) {
+        match side {
+            Side::Alpha => self.found.at_alpha.push(step),
+            Side::Beta => self.found.at_beta.push(step),
         }
-        let Node::Directory(dir) = old else { return false };
-        // Some of it may be as it was agreed on, and some of it sent since.
-        let synced = synced.and_then(Node::as_dir);
-        self.limits.guard.is_in_doubt(path)
-            && (synced.is_some() || self.limits.guard.is_our_directory(path))
-            && dir.iter().all(|(name, node, _)| {
-                let synced = synced.and_then(|synced| synced.get(name));
-                path.join(name).is_ok_and(|child| self.is_ours(&child, node, synced))
-            })
     }
 
-    /// Whether what stands at `path` may be removed as one: nothing beneath is under way, of unknown state, ignored, or kept
-    /// there by beta.
-    fn is_whole(&self, path: &SyncPath, node: &Node) -> bool {
-        let Node::Directory(dir) = node else {
-            return true;
-        };
-        !self.limits.guard.is_held_beneath(path)
-            && !self.limits.guard.has_kept(path)
-            && !self.sides.alpha.has_unknown_beneath(path)
-            && !self.sides.beta.has_unknown_beneath(path)
-            && !self.has_ignored(path, dir)
-    }
-
-    fn has_ignored(&self, path: &SyncPath, dir: &Dir) -> bool {
-        dir.iter().any(|(name, node, _)| {
-            let Ok(child) = path.join(name) else { return true };
-            match node {
-                Node::Directory(below) => self.sides.scope.is_ignored(&child, true) || self.has_ignored(&child, below),
-                Node::File { .. } | Node::Symlink(_) => self.sides.scope.is_ignored(&child, false),
-            }
-        })
+    fn view(&self, side: Side) -> &View {
+        match side {
+            Side::Alpha => self.sides.alpha,
+            Side::Beta => self.sides.beta,
+        }
     }
 }

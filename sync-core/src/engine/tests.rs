@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod cost;
+mod deletions;
 mod failures;
+mod intents;
 mod lanes;
+pub(super) mod mutants;
 mod planning;
 mod plans;
 mod reconciled;
@@ -18,7 +21,7 @@ use sync_proto::{
     },
 };
 
-use super::{Action, AlphaUpdate, Engine, Mode, Report, plan::Planned, view::View};
+use super::{Action, AlphaUpdate, Engine, Mode, Report, Side, plan::Planned, view::View};
 use crate::{
     ignore::Rules,
     tree::{Dir, Node, Tree},
@@ -90,8 +93,9 @@ fn opened(tree: &Tree) -> Opened {
 }
 
 fn changes(changes: Vec<(&str, Option<Entry>)>) -> Changes {
-    let changes = changes.into_iter().map(|(at, entry)| Change { path: path(at), entry }).collect();
-    Changes { changes: Bounded::new(changes).unwrap(), settled: true, complete: true, problems: Problems::new([]) }
+    let changes = changes.into_iter().map(|(at, entry)| Change { path: path(at), entry, content: None }).collect();
+    let changes = Bounded::new(changes).unwrap();
+    Changes { changes, settled: true, complete: true, problems: Problems::new([]), age_micros: 0 }
 }
 
 fn update(tree: &Tree, hot: &[&str]) -> AlphaUpdate {
@@ -107,8 +111,10 @@ fn in_sync(mode: Mode, tree: &Tree) -> Engine {
     engine
 }
 
+/// What there is to do, but for what is to be kept in mind.
 fn drain(engine: &mut Engine) -> Vec<Action> {
-    std::iter::from_fn(|| engine.poll_action()).collect()
+    let is_kept = |action: &Action| matches!(action, Action::Intend { .. } | Action::Answered(_) | Action::Settled);
+    std::iter::from_fn(|| engine.poll_action()).filter(|action| !is_kept(action)).collect()
 }
 
 /// The one batch among the actions.

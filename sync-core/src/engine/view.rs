@@ -59,6 +59,11 @@ pub(super) fn has_any_beneath<V>(map: &BTreeMap<SyncPath, V>, path: &SyncPath) -
     map.range(path..).next().is_some_and(|(first, _)| first.starts_with(path))
 }
 
+/// Whether `set` has `path` or anything beneath it.
+pub(super) fn has_any_in(set: &BTreeSet<SyncPath>, path: &SyncPath) -> bool {
+    set.range(path..).next().is_some_and(|first| first.starts_with(path))
+}
+
 /// Whether `map` has `path`, a directory above it, or something beneath.
 pub(super) fn is_near<V>(map: &BTreeMap<SyncPath, V>, path: &SyncPath) -> bool {
     !map.is_empty() && (has_any_beneath(map, path) || has_ancestor_in(map, path))

@@ -275,7 +275,7 @@ fn git_ignored(root: &Path, paths: &BTreeSet<String>) -> BTreeSet<String> {
 fn has_git() -> bool {
     let found = Command::new("git").arg("--version").output().is_ok();
     if !found {
-        println!("skipped: git is not installed");
+        crate::skipped::skipped("git is not installed");
     }
     found
 }

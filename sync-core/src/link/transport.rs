@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use quinn::{Connection, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::CubicConfig};
 use sync_proto::limits::{CONTENT_STREAMS_MAX, SESSIONS_PER_CONNECTION_MAX};
 
-use super::credentials::Role;
+use super::{congestion::Capped, credentials::Role};
 
 /// First congestion window, in bytes. quinn's pacer sends what two milliseconds' worth of the window at the measured round
 /// trip are in one go, so the window has to be many times the save that is to leave at once: 64 KiB at 25 ms one way
@@ -67,7 +67,7 @@ pub(super) fn with_initial_window(role: Role, bytes: u64) -> Arc<TransportConfig
         .send_window(u64::from(send))
         .initial_rtt(INITIAL_RTT)
         .mtu_discovery_config(Some(mtu))
-        .congestion_controller_factory(Arc::new(cubic))
+        .congestion_controller_factory(Arc::new(Capped(Arc::new(cubic))))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MILLIS_MAX))))
         .datagram_receive_buffer_size(None)

@@ -8,6 +8,8 @@
 //! - **Nothing outside the root is reached**, whatever a peer names and whatever is swapped for a symlink meanwhile: every
 //!   call is relative to a held directory and follows no link.
 //! - What is in the directory of ours is out of a peer's reach, by any spelling of its name.
+//! - What is [protected](CommitOptions::protected) is not changed, by any spelling either: the engine plans around it, and here
+//!   it is refused even if it did not.
 //! - setuid and setgid are never set. A file that replaces one keeps its permissions, and its owner where this user may.
 //!
 //! What a crash leaves is in the [stage](super::stage) alone: no path is ever half written. The exception is a file that is
@@ -19,8 +21,10 @@
 
 mod check;
 mod content;
+mod durable;
 mod fresh;
 mod partial;
+mod power;
 mod problem;
 mod put;
 mod relocate;
@@ -35,6 +39,7 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use sync_proto::{
@@ -50,20 +55,47 @@ pub use self::{
 use self::{
     content::NewFile,
     partial::Partials,
+    power::Power,
     problem::{failed, refused},
     work::Work,
 };
-use super::stage::{HOME, Stage, fixed};
+use super::{
+    claim::{ClaimError, RootClaim},
+    stage::{HOME, Stage, Staged, fixed},
+    trash::{Trash, TrashLimits},
+};
 use crate::{
+    ignore::Protected,
     sys::{self, DirHandle},
     tree::{Node, Stamp, Tree},
 };
 
 /// How operations are done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CommitOptions {
     /// Whether what was done is on the disk before it is said to be done: so for a person's files.
     pub durable: bool,
+    /// What becomes of what is deleted.
+    pub removed: Removed,
+    /// Names that the other side may not change, whatever the plan says.
+    pub protected: Option<Protected>,
+}
+
+/// What becomes of what is deleted. What is replaced by another version of the same file is not deleted: no history is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Removed {
+    /// It is gone.
+    #[default]
+    Deleted,
+    /// It is kept for a while, in the [trash](super::trash).
+    Trashed(TrashLimits),
+}
+
+impl CommitOptions {
+    /// For files of a person: on the disk when it is said, deletions kept for a week, and `protected` out of reach.
+    pub fn for_a_person(protected: Protected) -> Self {
+        Self { durable: true, removed: Removed::Trashed(TrashLimits::default()), protected: Some(protected) }
+    }
 }
 
 /// Why a root can't be written to.
@@ -107,6 +139,7 @@ pub struct Committer {
     options: CommitOptions,
     /// The permission bits that the umask leaves.
     mode_mask: u32,
+    power: Power,
 }
 
 /// What became of an operation.
@@ -153,7 +186,8 @@ impl Committer {
             Err(source) => return Err(OpenError::Root { path, source }),
         };
         let set_up = || {
-            let stage = Stage::open(&root, SyncPath::root())?;
+            let mut stage = Stage::open(&root, SyncPath::root())?;
+            open_trash(&mut stage, &options)?;
             let partials = Partials::open(stage.home())?;
             let (probe, file) = stage.new_file(0o777)?;
             let mode_mask = sys::stat_file(&file)?.mode & 0o777;
@@ -162,7 +196,8 @@ impl Committer {
         };
         match set_up() {
             Ok((stage, partials, mode_mask)) => {
-                Ok(Self { path, root, stage, mounts: Mutex::default(), partials, options, mode_mask })
+                let (mounts, power) = (Mutex::default(), Power::default());
+                Ok(Self { path, root, stage, mounts, partials, options, mode_mask, power })
             }
             Err(source) => Err(OpenError::Stage { path: path.join(HOME), source }),
         }
@@ -178,16 +213,11 @@ impl Committer {
         if let Some(id) = read_id(home, name)? {
             return Ok(id);
         }
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|error| io::Error::other(error.to_string()))?;
-        let (mut staged, mut file) = self.stage.new_file(0o600)?;
-        writeln!(file, "{}", ReplicaId(id))?;
-        // It must not be forgotten: an id that is made anew has no past.
-        file.sync_all()?;
+        let (id, mut staged) = self.stage_id()?;
         match self.stage.dir().rename_noreplace(staged.name(), home, name) {
             Ok(()) => {
                 staged.hold();
-                return Ok(ReplicaId(id));
+                return Ok(id);
             }
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             Err(_) => {}
@@ -198,7 +228,31 @@ impl Committer {
         }
         self.stage.dir().rename_replace(staged.name(), home, name)?;
         staged.hold();
-        Ok(ReplicaId(id))
+        Ok(id)
+    }
+
+    /// From now on this is another replica: on the disk when it is said.
+    fn replace_id(&self) -> io::Result<ReplicaId> {
+        let (id, mut staged) = self.stage_id()?;
+        self.stage.dir().rename_replace(staged.name(), self.stage.home(), fixed("replica"))?;
+        staged.hold();
+        self.stage.home().sync()?;
+        Ok(id)
+    }
+
+    fn stage_id(&self) -> io::Result<(ReplicaId, Staged<'_>)> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|error| io::Error::other(error.to_string()))?;
+        let (staged, mut file) = self.stage.new_file(0o600)?;
+        writeln!(file, "{}", ReplicaId(id))?;
+        // It must not be forgotten: an id that is made anew has no past.
+        file.sync_all()?;
+        Ok((ReplicaId(id), staged))
+    }
+
+    /// Takes the root for this process alone, until the claim is dropped. `role` tells others who has it.
+    pub fn claim(&self, role: &str) -> Result<RootClaim, ClaimError> {
+        RootClaim::take(self.stage.home(), role)
     }
 
     /// The root.
@@ -209,8 +263,8 @@ impl Committer {
     /// Does operations in order, and says of each what became of it. `index` is the replica's tree as it was last seen:
     /// what has the stat data that stands there is not read again.
     pub fn apply(&self, index: &Tree, operations: &[Operation]) -> Vec<Commit> {
-        let mut commits = Work::new(self, index).run(operations);
-        self.finish(&mut commits);
+        let (mut commits, unsynced) = Work::new(self, index).run(operations);
+        self.finish(&mut commits, &unsynced);
         commits
     }
 
@@ -234,23 +288,23 @@ impl Committer {
         entry: &Entry,
         partial: Partial,
     ) -> Commit {
-        let commit = if is_ours_to_write(path) {
-            self.put_partial_at(index, path, expected, entry, &partial).unwrap_or_else(Commit::nothing)
-        } else {
-            Commit::nothing(not_ours(path))
+        let mut work = Work::new(self, index);
+        let commit = match self.refusal(path, !matches!(entry, Entry::Directory)) {
+            None => self.put_partial_at(&mut work, path, expected, entry, &partial).unwrap_or_else(Commit::nothing),
+            Some(refusal) => Commit::nothing(refusal),
         };
         if !matches!(commit.outcome, Outcome::Failed(_)) {
             partial.discard();
         }
         let mut commits = [commit];
-        self.finish(&mut commits);
+        self.finish(&mut commits, &work.unsynced);
         let [commit] = commits;
         commit
     }
 
     fn put_partial_at(
         &self,
-        index: &Tree,
+        work: &mut Work<'_>,
         path: &SyncPath,
         expected: &Expected,
         entry: &Entry,
@@ -272,7 +326,6 @@ impl Committer {
         let staged = self.stage.adopt(dir, name).map_err(error)?;
         let stat = sys::stat_file(&file).map_err(error)?;
         let kept = file.try_clone().map_err(error)?;
-        let mut work = Work::new(self, index);
         let new = NewFile { staged, file, stat };
         match work.put_staged(new, path, expected, entry) {
             Ok(commit) => Ok(commit),
@@ -301,27 +354,37 @@ impl Committer {
         if let Some(stage) = mounts.get(&mount) {
             return Ok(Arc::clone(stage));
         }
-        let stage = Arc::new(Stage::open(&top_dir, top)?);
+        if let Some(trash) = self.stage.trash() {
+            trash.note_mount(&top)?;
+        }
+        let mut stage = Stage::open(&top_dir, top)?;
+        open_trash(&mut stage, &self.options)?;
+        let stage = Arc::new(stage);
         mounts.insert(mount, Arc::clone(&stage));
         Ok(stage)
     }
 
-    /// Brings what was done to the disk, where that is promised.
-    fn finish(&self, commits: &mut [Commit]) {
-        if !self.options.durable || commits.iter().all(|commit| commit.changes.is_empty()) {
-            return;
-        }
-        let mounts: Vec<_> =
-            self.mounts.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
-        let synced = self.root.sync_fs().and_then(|()| mounts.iter().try_for_each(|stage| stage.dir().sync_fs()));
-        if let Err(error) = synced {
-            for commit in commits {
-                if let (Outcome::Applied | Outcome::Kept, Some(change)) = (&commit.outcome, commit.changes.first()) {
-                    commit.outcome = failed(&change.path, &error);
-                }
-            }
-        }
+    fn other_stages(&self) -> Vec<Arc<Stage>> {
+        self.mounts.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
+
+    /// Why the other side may not change what is at `path`; `None`: it may. `is_leaf`: it is no directory.
+    fn refusal(&self, path: &SyncPath, is_leaf: bool) -> Option<Outcome> {
+        if !is_ours_to_write(path) {
+            return Some(not_ours(path));
+        }
+        let rule = self.options.protected.as_ref()?.rule(path, is_leaf)?;
+        Some(refused(path, ProblemKind::Refused, &rule.refusal()))
+    }
+}
+
+/// Has what is deleted by way of `stage` kept, where that is wanted.
+fn open_trash(stage: &mut Stage, options: &CommitOptions) -> io::Result<()> {
+    if let Removed::Trashed(limits) = options.removed {
+        let trash = Trash::open(stage.home(), limits, SystemTime::now())?;
+        stage.set_trash(trash);
+    }
+    Ok(())
 }
 
 impl Commit {
@@ -374,7 +437,7 @@ fn is_ours_to_write(path: &SyncPath) -> bool {
 }
 
 fn not_ours(path: &SyncPath) -> Outcome {
-    refused(path, ProblemKind::Denied, "the root itself and .synctl are not synchronised")
+    refused(path, ProblemKind::Refused, "the root itself and .synctl are not synchronised")
 }
 
 /// Reads an id, `None` where there is none or what is there is none.

@@ -7,7 +7,7 @@ use sync_proto::{Name, SyncPath, Target, message::Problem};
 use super::{
     hash::{Keep, hash_file},
     observer::{Observer, scan_threads},
-    pending::RECHECK,
+    pending::{RECHECK, RETRY},
     problem,
     scan::{Scan, read_ignore_file},
 };
@@ -100,9 +100,13 @@ impl Observer {
             return self.forget(path);
         }
         match stat.kind {
-            // One that is not watched is another than the one in the index: that has gone, with its watch.
-            Kind::Directory if self.index.dir(path).is_some() && self.watcher.is_watched(path) => {
-                self.solved(path);
+            // One that is not watched is another than the one in the index: that has gone, with its watch. One with a
+            // problem could not be listed.
+            Kind::Directory
+                if self.index.dir(path).is_some()
+                    && self.watcher.is_watched(path)
+                    && !self.problems.contains_key(path) =>
+            {
                 Looked::Same
             }
             Kind::Directory => self.rescan(path),
@@ -197,11 +201,18 @@ impl Observer {
 
     pub(super) fn failed(&mut self, path: &SyncPath, error: &io::Error) -> Looked {
         let problem = problem::at(path, error);
+        self.retry(&problem);
         // What the index has of it stays: it is neither there nor gone, and the problem says so to whoever plans.
         if self.problems.insert(path.clone(), problem.clone()).as_ref() != Some(&problem) {
             return Looked::Changed;
         }
         Looked::Same
+    }
+
+    fn retry(&mut self, problem: &Problem) {
+        if problem::may_pass(problem.kind) {
+            self.pending.note_later(problem.path.clone(), RETRY, self.now);
+        }
     }
 
     fn solved(&mut self, path: &SyncPath) {
@@ -224,6 +235,9 @@ impl Observer {
         let before = self.problems.iter().filter(|(known, _)| known.starts_with(path));
         self.changed |= !before.eq(found.iter());
         self.problems.retain(|known, _| !known.starts_with(path));
+        for problem in found.values() {
+            self.retry(problem);
+        }
         self.problems.extend(found);
     }
 

@@ -19,6 +19,9 @@ pub(super) const QUIET_GONE: Duration = Duration::from_millis(25);
 pub(super) const WAIT_MAX: Duration = Duration::from_millis(1000);
 /// When a file that was modified within the clock's grain of being read is read again.
 pub(super) const RECHECK: Duration = Duration::from_millis(1000);
+/// When a path is looked at again that could not be looked at for want of descriptors or memory, or for an error of the
+/// disk: no event tells that there is room again (faults 31 and 34).
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// When to look at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

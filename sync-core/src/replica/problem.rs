@@ -84,6 +84,11 @@ pub fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// Whether an obstacle may be gone without an event to tell of it: what it stands at is looked at again after a time.
+pub fn may_pass(kind: ProblemKind) -> bool {
+    matches!(kind, ProblemKind::Exhausted | ProblemKind::Io)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

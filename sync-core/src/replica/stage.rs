@@ -9,6 +9,7 @@
 //! | `stage/<run>/x<inode>-…` | that new file, about to be exchanged with what stands at its path; after that, what stood there |
 //! | `stage/<run>/g…` | what was moved aside, to be looked at and then removed |
 //! | `displaced/<number>-<name>` | what a race displaced. Never removed by this program |
+//! | `trash/…` | what was deleted, where that is kept: see [`trash`](super::trash) |
 //!
 //! A run is locked as long as its process lives. **What a crash leaves** is told apart by its name when the root is
 //! opened again: `n`, `d`, and `x` that still is the inode it is named after, are new content of ours and removed; anything
@@ -17,12 +18,16 @@
 use std::{
     fs::File,
     io::{self, ErrorKind},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use sync_proto::{Name, SyncPath, Target, limits::NAME_BYTES_MAX};
 
+use super::trash::Trash;
 use crate::sys::{DirHandle, Kind};
 
 /// The directory of ours at the top of a root. It takes no part in synchronisation, at any depth.
@@ -47,6 +52,8 @@ pub struct Stage {
     run: DirHandle,
     run_name: StageName,
     next: AtomicU64,
+    /// Where what is deleted goes, if it is to be kept.
+    trash: Option<Trash>,
 }
 
 /// A name in a stage.
@@ -107,7 +114,7 @@ impl Stage {
         }
         let runs = private_dir(&home, fixed("stage"))?;
         let (run, run_name) = new_run(&runs)?;
-        let stage = Self { base, home, runs, run, run_name, next: AtomicU64::new(0) };
+        let stage = Self { base, home, runs, run, run_name, next: AtomicU64::new(0), trash: None };
         stage.reap()?;
         Ok(stage)
     }
@@ -115,6 +122,21 @@ impl Stage {
     /// The directory of ours that holds the stage.
     pub fn home(&self) -> &DirHandle {
         &self.home
+    }
+
+    /// Has what is deleted kept in `trash`, which is that of the same directory.
+    pub(crate) fn set_trash(&mut self, trash: Trash) {
+        self.trash = Some(trash);
+    }
+
+    /// Where what is deleted goes, if it is to be kept.
+    pub(crate) fn trash(&self) -> Option<&Trash> {
+        self.trash.as_ref()
+    }
+
+    /// The path that `path` has beneath the directory that this stage is in.
+    pub(crate) fn below(&self, path: &SyncPath) -> io::Result<SyncPath> {
+        path.strip_prefix(&self.base).ok_or_else(|| ErrorKind::CrossesDevices.into())
     }
 
     /// The directory that staged names are in.
@@ -267,6 +289,25 @@ impl<'a> Staged<'a> {
         self.held = false;
     }
 
+    /// Moves it, a file of `len` bytes or a symlink that stood at `path`, to the trash. Where nothing is kept it is to be
+    /// removed with this value. Where that fails it is still in the stage.
+    pub(crate) fn discard(
+        &mut self,
+        path: &SyncPath,
+        len: u64,
+        now: SystemTime,
+        changed: &mut dyn FnMut(&Arc<DirHandle>),
+    ) -> io::Result<()> {
+        match &self.stage.trash {
+            None => self.release(),
+            Some(trash) => {
+                trash.add(&self.stage.run, self.name.name(), &self.stage.below(path)?, len, now, changed)?;
+                self.hold();
+            }
+        }
+        Ok(())
+    }
+
     /// Names it for an exchange with what stands at `original`, so that a crash in between loses neither.
     pub fn name_for_exchange(&mut self, inode: u64, original: Name<'_>) -> io::Result<()> {
         let name = StageName::carrying(&format!("x{inode}-{}-", self.stage.number()), original);
@@ -377,7 +418,7 @@ fn first_free(displaced: &DirHandle) -> io::Result<u64> {
 }
 
 /// Removes what is ours, with everything beneath it.
-fn remove_tree(parent: &DirHandle, name: Name<'_>, kind: Kind, depth: usize) -> io::Result<()> {
+pub(crate) fn remove_tree(parent: &DirHandle, name: Name<'_>, kind: Kind, depth: usize) -> io::Result<()> {
     if kind != Kind::Directory {
         return parent.remove_file(name);
     }

@@ -98,10 +98,10 @@ mod tests {
         check(&listing(&deep, vec![listed("d", Entry::Directory); 1000]), PeerFault::TooMany("bytes of paths"));
         let all = check(&listing("", vec![listed("f", Entry::Directory); 16_384]), PeerFault::TooMany("entries"));
         assert!(all.entries <= TREE_ENTRIES_MAX + 16_384);
-        let change = Change { path: path("f"), entry: Some(long) };
-        let gone = Change { path: path("f"), entry: None };
+        let change = Change { path: path("f"), entry: Some(long), content: None };
+        let gone = Change { path: path("f"), entry: None, content: None };
         let changes = Bounded::new(vec![change, gone]).unwrap();
-        let changes = Changes { changes, settled: true, complete: true, problems: Problems::new([]) };
+        let changes = Changes { changes, settled: true, complete: true, problems: Problems::new([]), age_micros: 0 };
         check(&ToController::Changes(changes), PeerFault::TooMany("bytes of paths"));
     }
 }

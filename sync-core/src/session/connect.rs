@@ -22,6 +22,8 @@ pub(super) struct Target {
     pub(super) credentials: Credentials,
     pub(super) controller: ReplicaId,
     pub(super) ignore: IgnoreSettings,
+    /// Whether beta's changes go to alpha.
+    pub(super) push: bool,
 }
 
 /// A root that is open at an agent.
@@ -60,6 +62,7 @@ impl Target {
             controller: self.controller,
             root: self.root_bytes()?,
             ignore: self.ignore.clone(),
+            push: self.push,
         });
         let control = streams::control(send);
         let _ = control.send(frame(&open)?);

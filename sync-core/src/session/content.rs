@@ -1,18 +1,15 @@
-//! Planned operations made into messages: the content found, compressed, or made a delta.
+//! Content of files on its way to the other side: found in memory or read, then compressed or made a delta.
 
-use std::{collections::BTreeSet, io::Read, sync::Arc};
-
-use sync_proto::{
-    ContentId, Entry, SyncPath,
-    codec::encode_frame,
-    limits::{BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, INLINE_CONTENT_BYTES_MAX},
-    message::{Batch, BatchId, Blob, Bounded, Content, Expected, Operation, ToAgent},
+use std::{
+    io::{self, Read},
+    sync::Arc,
 };
+
+use sync_proto::{ContentId, Entry, SyncPath, limits::INLINE_CONTENT_BYTES_MAX};
 
 use crate::{
     delta::{Effort, Encoder},
-    engine::plan::{Planned, Source, expected},
-    replica::contents::Contents,
+    replica::{contents::Contents, problem},
     sys::DirHandle,
 };
 
@@ -21,157 +18,94 @@ const COMPRESS_BYTES_MIN: usize = 256;
 /// Level of zstd for whole files: where a link is slow enough to compress, this is still faster than the link.
 const COMPRESS_LEVEL: i32 = 3;
 
-/// A batch ready to be sent.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) id: BatchId,
-    /// On which stream it goes.
-    pub(super) urgent: bool,
-    /// Whether it was prepared on a thread.
-    pub(super) on_thread: bool,
-    /// The frame; `None` where nothing is left to send.
-    pub(super) frame: Option<Vec<u8>>,
-    /// Places of operations whose content is not what it was when they were planned.
-    pub(super) unsent: BTreeSet<usize>,
-}
-
-impl Prepared {
-    /// Of the batch there is nothing to send.
-    pub(super) fn nothing(id: BatchId, way: Way, unsent: BTreeSet<usize>) -> Self {
-        Self { id, urgent: way.urgent, on_thread: false, frame: None, unsent }
-    }
-}
-
-/// How a batch is to be sent.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Way {
-    /// On the control stream; else on the bundle stream.
-    pub(super) urgent: bool,
-    /// Whether the link is slower than compressing.
-    pub(super) compress: bool,
-}
-
-/// Makes messages of operations.
-pub(super) struct Preparer {
+/// Gives the content of small files of one root.
+pub(super) struct ContentSource {
     contents: Arc<Contents>,
     root: Arc<DirHandle>,
     encoder: Encoder,
     compressor: Option<zstd::bulk::Compressor<'static>>,
 }
 
-/// The content of a file is not what it was when the operation was planned.
-struct Changed;
+/// Content as it travels. Never longer than the content itself.
+#[derive(Debug)]
+pub(super) enum Encoded {
+    Raw(Vec<u8>),
+    Zstd(Vec<u8>),
+    Delta(Vec<u8>),
+}
 
-impl Preparer {
+/// Content that can't be given.
+#[derive(Debug)]
+pub(super) enum Unavailable {
+    /// What stands there is not that any more.
+    Changed,
+    /// It can't be read.
+    Failed(io::Error),
+}
+
+impl ContentSource {
     pub(super) fn new(contents: Arc<Contents>, root: Arc<DirHandle>) -> Self {
         Self { contents, root, encoder: Encoder::new(), compressor: zstd::bulk::Compressor::new(COMPRESS_LEVEL).ok() }
     }
 
-    /// Whether all content that these operations send is at hand in memory, so that preparing them touches no disk.
-    pub(super) fn is_at_hand(&self, operations: &[Planned]) -> bool {
-        operations.iter().all(|operation| match operation {
-            Planned::Put { entry, source: Source::Alpha | Source::AlphaWhole, .. } => {
-                entry.content().is_none_or(|content| self.contents.get(content).is_some())
-            }
-            _ => true,
-        })
+    /// Whether content is in memory.
+    pub(super) fn is_at_hand(&self, id: ContentId) -> bool {
+        self.contents.get(id).is_some()
     }
 
-    /// Makes the frame.
-    pub(super) fn prepare(&mut self, id: BatchId, planned: Vec<Planned>, way: Way) -> Prepared {
-        let all = 0..planned.len();
-        let mut operations = Vec::with_capacity(planned.len());
-        let mut unsent = BTreeSet::new();
-        for (place, operation) in planned.into_iter().enumerate() {
-            match self.operation(operation, way.compress) {
-                Ok(operation) => operations.push(operation),
-                Err(Changed) => {
-                    unsent.insert(place);
-                }
-            }
-        }
-        if operations.is_empty() {
-            return Prepared::nothing(id, way, unsent);
-        }
-        let batch = Batch { id, operations: Bounded::first(operations) };
-        let mut frame = Vec::new();
-        let encoded = if way.urgent {
-            encode_frame(&ToAgent::Batch(batch), &mut frame, CONTROL_FRAME_BYTES_MAX)
-        } else {
-            encode_frame(&batch, &mut frame, BUNDLE_FRAME_BYTES_MAX)
-        };
-        match encoded {
-            Ok(()) => Prepared { id, urgent: way.urgent, on_thread: false, frame: Some(frame), unsent },
-            Err(error) => {
-                // The engine's bounds keep a batch well below a frame's.
-                tracing::error!("a batch could not be sent: {error}");
-                Prepared::nothing(id, way, all.collect())
-            }
-        }
-    }
-
-    fn operation(&mut self, operation: Planned, compress: bool) -> Result<Operation, Changed> {
-        Ok(match operation {
-            Planned::MakeDirectory { path } => Operation::MakeDirectory { path },
-            Planned::Remove { path, old } => Operation::Remove { path, expected: expected(Some(&old)) },
-            Planned::Move { from, to, node } => Operation::Move { from, to, expected: expected(Some(&node)) },
-            Planned::Put { path, old, entry, source } => {
-                let content = match source {
-                    Source::None => Content::None,
-                    Source::Unchanged => Content::Unchanged,
-                    Source::Beta(from) => Content::CopyOf(from),
-                    Source::Alpha => self.content(&path, old.as_ref(), &entry, compress)?,
-                    Source::AlphaWhole => self.content(&path, None, &entry, compress)?,
-                };
-                let expected = old.map_or(Expected::Nothing, Expected::Entry);
-                Operation::Put { path, expected, entry, content }
-            }
-        })
-    }
-
-    fn content(
+    /// The content of the file `entry` at `path`, against `base` where that is in memory too.
+    pub(super) fn encode(
         &mut self,
         path: &SyncPath,
-        old: Option<&Entry>,
         entry: &Entry,
+        base: Option<ContentId>,
         compress: bool,
-    ) -> Result<Content, Changed> {
-        let Some(id) = entry.content() else { return Ok(Content::None) };
+    ) -> Result<Encoded, Unavailable> {
+        let Some(id) = entry.content() else { return Err(Unavailable::Changed) };
         let new = match self.contents.get(id) {
             Some(new) => new,
             None => self.read(path, id, entry.content_len())?,
         };
-        let base = old.and_then(Entry::content).and_then(|base| self.contents.get(base));
-        if let Some(base) = base {
+        Ok(self.encode_bytes(&new, base, compress))
+    }
+
+    /// The content, if it is in memory.
+    pub(super) fn encode_at_hand(&mut self, id: ContentId, base: Option<ContentId>, compress: bool) -> Option<Encoded> {
+        let new = self.contents.get(id)?;
+        Some(self.encode_bytes(&new, base, compress))
+    }
+
+    fn encode_bytes(&mut self, new: &[u8], base: Option<ContentId>, compress: bool) -> Encoded {
+        if let Some(base) = base.and_then(|base| self.contents.get(base)) {
             let effort = if compress { Effort::Thorough } else { Effort::Fast };
-            let delta = self.encoder.encode(&base, &new, effort);
+            let delta = self.encoder.encode(&base, new, effort);
             if delta.len() < new.len() {
-                return blob(delta).map(Content::Delta);
+                return Encoded::Delta(delta);
             }
         }
         if compress
             && new.len() >= COMPRESS_BYTES_MIN
             && let Some(compressor) = &mut self.compressor
-            && let Ok(compressed) = compressor.compress(&new)
+            && let Ok(compressed) = compressor.compress(new)
             && compressed.len() < new.len()
         {
-            return blob(compressed).map(Content::Zstd);
+            return Encoded::Zstd(compressed);
         }
-        blob(new.to_vec()).map(Content::Raw)
+        Encoded::Raw(new.to_vec())
     }
 
     /// Reads a file that is not at hand, and makes sure that it is what was planned.
-    fn read(&self, path: &SyncPath, id: ContentId, len: u64) -> Result<Arc<[u8]>, Changed> {
-        let (parent, name) = path.split_last().ok_or(Changed)?;
-        let dir = self.root.resolve(&parent).map_err(|_| Changed)?;
-        let (file, stat) = dir.open_file(name).map_err(|_| Changed)?;
+    fn read(&self, path: &SyncPath, id: ContentId, len: u64) -> Result<Arc<[u8]>, Unavailable> {
+        let (parent, name) = path.split_last().ok_or(Unavailable::Changed)?;
+        let dir = self.root.resolve(&parent)?;
+        let (file, stat) = dir.open_file(name)?;
         if stat.len != len || len > INLINE_CONTENT_BYTES_MAX as u64 {
-            return Err(Changed);
+            return Err(Unavailable::Changed);
         }
         let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
-        file.take(len + 1).read_to_end(&mut bytes).map_err(|_| Changed)?;
+        file.take(len + 1).read_to_end(&mut bytes)?;
         if *blake3::hash(&bytes).as_bytes() != id.0 {
-            return Err(Changed);
+            return Err(Unavailable::Changed);
         }
         let bytes: Arc<[u8]> = bytes.into();
         // It is the base of the next edit.
@@ -180,6 +114,13 @@ impl Preparer {
     }
 }
 
-fn blob(bytes: Vec<u8>) -> Result<Blob<INLINE_CONTENT_BYTES_MAX>, Changed> {
-    Blob::new(bytes).map_err(|_| Changed)
+impl From<io::Error> for Unavailable {
+    fn from(error: io::Error) -> Self {
+        // What is no regular file now is no longer what it was said to be.
+        if problem::is_gone(&error) || error.kind() == io::ErrorKind::InvalidInput {
+            Self::Changed
+        } else {
+            Self::Failed(error)
+        }
+    }
 }

@@ -1,17 +1,21 @@
 //! The task that drives the engine: alpha's observations and the agent's messages in, its actions out.
 //!
 //! Everything is decided here, one thing at a time, by the engine; whatever waits for a disk or a link does so elsewhere and
-//! comes back as an input.
+//! comes back as an input. What comes from beta for alpha goes through `taking`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use sync_proto::{
-    limits::CONTROL_FRAME_BYTES_MAX,
-    message::{BatchId, Bounded, Need, Outcomes, Sentence, ToAgent, ToController},
+    SyncPath,
+    limits::{CONTENT_STREAMS_MAX, CONTROL_FRAME_BYTES_MAX, DESCRIBE_PATHS_MAX},
+    message::{
+        BatchId, Bounded, Changes, Describe, Described, FileHeader, Need, Outcomes, Sentence, ToAgent, ToController,
+    },
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,31 +23,40 @@ use super::{
     FlushError, Shared,
     announced::Announced,
     connect::{Connected, Target, frame},
-    content::{Prepared, Preparer, Way},
-    event::Event,
+    event::{Conflict, ConflictVersions, Event},
+    flushes::Flushes,
+    incoming::{self, Incoming},
     mailbox::Mailbox,
     memory::Memory,
-    report::Reporter,
-    streams::{self, FileEnd, FileProgress, FileToSend, HowEnded, ToPrepare},
+    prepare::{Prepared, Preparer, Way},
+    received::{FileNews, receive_file},
+    report::{self, Reporter},
+    streams::{self, FileEnd, FileProgress, FileToSend, HowEnded, LinkSpeed, ToPrepare},
+    taking::{Effect, Taking},
+    versions,
 };
 use crate::{
-    engine::{Action, AlphaUpdate, Engine, plan::PlannedStream},
-    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, unheard},
-    replica::{Observation, Replica, Seen, contents::Contents},
+    engine::{
+        Action, AlphaUpdate, Engine, Keep, NotSettled,
+        plan::{PlannedStream, expected_entry},
+        view::View,
+    },
+    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, silent_after, unheard},
+    replica::{Applied, Observation, Replica, Seen, contents::Contents},
     store::DestinationLock,
     sys::DirHandle,
 };
 
-/// A link whose round trip is shorter than this is faster than compressing.
-const COMPRESS_ROUND_TRIP_MIN: Duration = Duration::from_millis(2);
 /// How long what is in flight has to be answered when the session ends.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 /// A connection that held for so long, or got both sides in sync, was a good one: the next failure is the first again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
-/// How long a flush waits for paths that change whenever they are about to be sent.
-const UNSETTLED_TIME_MAX: Duration = Duration::from_secs(3);
 /// Messages of the agent that wait to be handled, each of up to a frame.
 const MESSAGES_MAX: usize = 8;
+/// How long an agent may be silent that was asked to flush. A live one acknowledges within a round trip.
+const FLUSH_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// Most questions of users that the agent has not answered.
+const QUESTIONS_MAX: usize = 8;
 /// Most streams that were given up and may yet be answered.
 const GIVEN_UP_MAX: usize = 64;
 
@@ -51,6 +64,9 @@ const GIVEN_UP_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) enum Request {
     Flush(oneshot::Sender<Result<(), FlushError>>),
+    Conflicts(oneshot::Sender<Vec<ConflictVersions>>),
+    Resolve(SyncPath, Keep, oneshot::Sender<Result<(), NotSettled>>),
+    AllowDeletions,
     Stop,
 }
 
@@ -67,21 +83,15 @@ pub(super) struct Controller {
     pub(super) shared: Arc<Shared>,
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
     pub(super) started: Instant,
-    /// Flushes by number.
-    pub(super) flushes: BTreeMap<u64, Flush>,
-    pub(super) next_flush: u64,
+    pub(super) flushes: Flushes,
+    /// What comes from beta, in the two-way modes.
+    pub(super) taking: Option<Taking>,
+    /// What alpha's replica last saw.
+    pub(super) view: View,
     /// Why alpha is not observed any more.
     pub(super) alpha_lost: Option<String>,
     /// The right to the destination, let go with the session.
     pub(super) lock: Option<DestinationLock>,
-}
-
-/// A flush that waits.
-#[derive(Debug)]
-pub(super) struct Flush {
-    /// When alpha's replica had observed all that was on disk: from then on it waits for the engine.
-    observed: Option<Instant>,
-    answer: oneshot::Sender<Result<(), FlushError>>,
 }
 
 /// How a phase ended.
@@ -95,8 +105,7 @@ enum End {
 /// What exists only while the agent is connected.
 struct Link {
     connected: Connected,
-    /// The shortest that was seen.
-    round_trip: Duration,
+    speed: LinkSpeed,
     /// Prepares what is at hand in memory, right here.
     preparer: Preparer,
     /// Prepares what has to be read, on a thread each for the two streams.
@@ -110,6 +119,13 @@ struct Link {
     announced: Announced,
     /// Streams that were given up: an answer may have been under way.
     given_up: BTreeSet<BatchId>,
+    /// What threads say that receive files.
+    received: mpsc::Sender<FileNews>,
+    /// What users want to know of beta. Numbered from the other end than the engine's batches.
+    questions: HashMap<BatchId, oneshot::Sender<Described>>,
+    asked: u64,
+    /// Whether the agent that was asked to flush is silent.
+    probe: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
 }
 
 impl Controller {
@@ -137,14 +153,15 @@ impl Controller {
                 Err(End::Lost(reason)) => reason,
             };
             self.engine.handle_disconnected();
+            self.give_up_taking();
             let wait = backoff.next(jitter());
             self.reporter.disconnected(reason.clone(), wait);
-            self.fail_flushes(&FlushError::Disconnected(reason));
+            self.flushes.fail(&FlushError::Disconnected(reason));
             if let End::Stop = self.pass(wait).await {
                 break None;
             }
         };
-        self.fail_flushes(&FlushError::Stopped);
+        self.flushes.fail(&FlushError::Stopped);
         // These end their threads, which may be at work: not on this one.
         let (replica, memory, synced, lock) = (self.replica, self.memory, self.engine.synced().clone(), self.lock);
         let end_threads = move || {
@@ -163,7 +180,7 @@ impl Controller {
                 observation = self.mailbox.next() => self.observation(observation, None),
                 request = self.requests.recv() => match request {
                     None | Some(Request::Stop) => return Some(None),
-                    Some(request) => self.request(request),
+                    Some(request) => self.request(request, None),
                 },
             }
         }
@@ -180,7 +197,7 @@ impl Controller {
                 observation = self.mailbox.next() => self.observation(observation, None),
                 request = self.requests.recv() => match request {
                     None | Some(Request::Stop) => return Err(End::Stop),
-                    Some(request) => self.request(request),
+                    Some(request) => self.request(request, None),
                 },
             }
         }
@@ -195,7 +212,7 @@ impl Controller {
                 observation = self.mailbox.next() => self.observation(observation, None),
                 request = self.requests.recv() => match request {
                     None | Some(Request::Stop) => return End::Stop,
-                    Some(request) => self.request(request),
+                    Some(request) => self.request(request, None),
                 },
             }
         }
@@ -206,8 +223,11 @@ impl Controller {
         let (prepared, mut from_threads) = mpsc::unbounded_channel();
         let (file_ends, mut from_files) = mpsc::unbounded_channel();
         let (messages, mut from_agent) = mpsc::channel(MESSAGES_MAX);
+        let (received, mut from_disk) = mpsc::channel(CONTENT_STREAMS_MAX);
         let (connected, reader) = connected;
-        let mut link = match self.link(connected, &prepared, file_ends) {
+        let mut incoming =
+            self.taking.is_some().then(|| incoming::accept(&connected.dialed.connection, connected.session));
+        let mut link = match self.link(connected, &prepared, file_ends, received) {
             Ok(link) => link,
             Err(error) => return End::Lost(format!("a thread could not be started: {error}")),
         };
@@ -218,8 +238,9 @@ impl Controller {
         tokio::pin!(silent);
 
         self.reporter.connected(connection.rtt());
-        let synced = self.memory.recall(link.connected.opened.replica, &self.reporter);
-        self.engine.handle_opened(&link.connected.opened, synced);
+        let past = self.memory.recall(link.connected.opened.replica, &self.reporter);
+        self.engine.handle_opened(&link.connected.opened, past);
+        self.flushes.told_all();
         self.reporter.beta_problems(&link.connected.opened.problems);
         let end = loop {
             self.act(&mut link);
@@ -236,21 +257,40 @@ impl Controller {
                     Some(Err(reason)) => break End::Lost(reason),
                     None => break End::Lost("the agent ended the session".to_owned()),
                 },
+                Some(incoming) = next_incoming(&mut incoming) => {
+                    if let Err(reason) = self.incoming(incoming, &mut link) {
+                        break End::Lost(reason);
+                    }
+                }
+                Some(news) = from_disk.recv() => {
+                    if let Err(reason) = self.taking.as_mut().map_or(Ok(()), |taking| taking.file_news(news)) {
+                        break End::Lost(reason);
+                    }
+                }
                 Some(prepared) = from_threads.recv() => self.prepared(prepared, &mut link),
                 Some(end) = from_files.recv() => self.file_end(&end, &mut link),
                 request = self.requests.recv() => match request {
                     None | Some(Request::Stop) => break End::Stop,
-                    Some(request) => self.request(request),
+                    Some(request) => self.request(request, Some(&mut link)),
                 },
                 () = sleep_until(timeout) => {
                     let now = self.now();
                     self.engine.handle_timeout(now);
+                }
+                is_silent = probe(&mut link.probe) => {
+                    link.probe = None;
+                    if is_silent {
+                        self.flushes.fail(&FlushError::Disconnected("the agent does not answer".to_owned()));
+                    }
                 }
                 () = &mut silent => break End::Lost("nothing was heard of the agent for 15 s".to_owned()),
             }
         };
         self.say_goodbye(link, &end, from_agent).await;
         reading.abort();
+        if let Some((_, accepting)) = incoming {
+            accepting.abort();
+        }
         end
     }
 
@@ -259,10 +299,11 @@ impl Controller {
         connected: Connected,
         prepared: &mpsc::UnboundedSender<Prepared>,
         file_ends: mpsc::UnboundedSender<FileEnd>,
+        received: mpsc::Sender<FileNews>,
     ) -> std::io::Result<Link> {
         let preparer = || Preparer::new(Arc::clone(&self.contents), Arc::clone(&self.root));
         Ok(Link {
-            round_trip: connected.dialed.connection.rtt(),
+            speed: LinkSpeed::new(&connected.dialed.connection),
             connected,
             preparer: preparer(),
             urgent: streams::preparer("synctl-urgent", preparer(), prepared.clone())?,
@@ -272,6 +313,10 @@ impl Controller {
             needs: HashMap::new(),
             announced: Announced::default(),
             given_up: BTreeSet::new(),
+            received,
+            questions: HashMap::new(),
+            asked: 0,
+            probe: None,
         })
     }
 
@@ -303,9 +348,7 @@ impl Controller {
             }
             Observation::Changed(seen) => self.alpha(seen, link),
             Observation::Flushed(token) => {
-                if let Some(flush) = self.flushes.get_mut(&token) {
-                    flush.observed = Some(Instant::now());
-                }
+                self.flushes.observed(token);
                 self.settle_flushes();
             }
             Observation::Warning(message) => self.reporter.tell(Event::Warning { message }),
@@ -314,19 +357,34 @@ impl Controller {
                 self.engine.handle_alpha_lost(reason.clone());
                 let halted = FlushError::Halted(reason.clone());
                 self.alpha_lost = Some(reason);
-                self.fail_flushes(&halted);
+                self.flushes.fail(&halted);
                 if link.is_none() {
                     self.say_what_there_is();
                 }
             }
-            // Nothing is applied at alpha in the one-way modes.
-            Observation::Applied(_) => {}
+            Observation::Applied(applied) => self.taken(applied, link),
+        }
+    }
+
+    /// Alpha's replica has done what it was given.
+    fn taken(&mut self, applied: Applied, link: Option<&mut Link>) {
+        let Applied { tag, outcomes, view, .. } = applied;
+        self.view = view;
+        let Some(id) = self.taking.as_mut().and_then(|taking| taking.done(tag)) else { return };
+        self.reporter.taken(id);
+        self.reporter.alpha_view(&self.view);
+        let now = self.now();
+        self.engine.handle_taken(id, outcomes, self.view.clone(), now);
+        match link {
+            Some(link) => self.act(link),
+            None => self.say_what_there_is(),
         }
     }
 
     fn alpha(&mut self, seen: Seen, link: Option<&mut Link>) {
         self.reporter.alpha(&seen);
         let Seen { view, rules, hot, .. } = seen;
+        self.view.clone_from(&view);
         self.engine.handle_alpha(AlphaUpdate { view, rules, hot });
         match link {
             Some(link) => self.act(link),
@@ -340,9 +398,11 @@ impl Controller {
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
+                Action::Answered(id) => self.memory.answered(id),
+                Action::Settled => self.memory.settled(),
                 Action::Report(report) => self.reporter.report(report, self.engine.synced()),
                 // Of a connection that is gone.
-                Action::Request(_) | Action::Send { .. } | Action::Stream { .. } => {}
+                _ => {}
             }
         }
         self.reporter.publish(&self.engine);
@@ -354,8 +414,7 @@ impl Controller {
         match message {
             ToController::Listing(listing) => self.engine.handle_listing(listing).map_err(fault),
             ToController::Changes(changes) => {
-                self.reporter.beta_problems(&changes.problems);
-                self.engine.handle_changes(changes);
+                self.changes(changes, link);
                 Ok(())
             }
             ToController::Outcomes(outcomes) => self.outcomes(outcomes, link),
@@ -372,6 +431,21 @@ impl Controller {
             ToController::Goodbye(sentence) => Err(format!("the agent said goodbye: {sentence}")),
             ToController::Refused(sentence) => Err(sentence.to_string()),
             ToController::Opened(_) => Err("the agent opened the root twice".to_owned()),
+            ToController::Fetched(fetched) => self.taking()?.fetched(fetched),
+            ToController::Described(described) => {
+                let Described { id, found } = &described;
+                if let Some(answer) = link.questions.remove(id) {
+                    // Nobody may want to know any more.
+                    let _ = answer.send(described);
+                    return Ok(());
+                }
+                let there = found.iter().map(Option::is_some).collect();
+                self.engine.handle_described(*id, there, self.started.elapsed()).map_err(fault)
+            }
+            ToController::Flushed(number) => {
+                self.flushes.told(number);
+                Ok(())
+            }
         }
     }
 
@@ -385,15 +459,89 @@ impl Controller {
         self.engine.handle_outcomes(outcomes, now).map_err(|fault| fault.to_string())
     }
 
+    fn changes(&mut self, changes: Changes, link: &mut Link) {
+        self.reporter.beta_problems(&changes.problems);
+        let age = Duration::from_micros(changes.age_micros);
+        let changes = match &mut self.taking {
+            Some(taking) => taking.news(changes),
+            None => changes,
+        };
+        self.reporter.beta_changed(age, link.connected.dialed.connection.rtt());
+        self.engine.handle_changes(changes);
+        self.act(link);
+        self.reporter.beta_planned();
+    }
+
+    fn taking(&mut self) -> Result<&mut Taking, String> {
+        self.taking.as_mut().ok_or_else(|| "the agent sent content that was not asked for".to_owned())
+    }
+
+    /// What comes on a stream of the agent's.
+    fn incoming(&mut self, incoming: Incoming, link: &mut Link) -> Result<(), String> {
+        match incoming {
+            Incoming::Fetched(fetched) => self.taking()?.fetched(fetched),
+            Incoming::File(header, frames, progress) => {
+                let taking = self.taking()?;
+                let header = taking.stream(header)?;
+                let committer = Arc::clone(taking.committer());
+                let news = link.received.clone();
+                self.reporter.stream_begins(header.batch, progress);
+                tokio::task::spawn_blocking(move || receive_file(&committer, header, frames, &news));
+                Ok(())
+            }
+            Incoming::Fault(fault) => Err(fault),
+        }
+    }
+
+    /// Does what is to be done for alpha. Whether the engine may want something for it.
+    fn take_on(&mut self, mut link: Option<&mut Link>) -> bool {
+        let mut any = false;
+        while let Some(effect) = self.taking.as_mut().and_then(Taking::poll) {
+            any = true;
+            let now = self.now();
+            match (effect, &mut link) {
+                (Effect::Give { tag, id, work, wire_bytes }, _) => {
+                    self.reporter.given(id, wire_bytes);
+                    self.replica.apply(tag, work);
+                }
+                (Effect::Unfetched(id, places), _) => self.engine.handle_unfetched(id, &places, now),
+                (Effect::Failed(id, outcome), _) => {
+                    self.engine.handle_taken(id, vec![outcome], self.view.clone(), now);
+                }
+                (Effect::Ask(fetch), Some(link)) => link.say(&ToAgent::Fetch(fetch)),
+                (Effect::Need(need), Some(link)) => link.say(&ToAgent::Need(need)),
+                // Of a connection that is gone.
+                (Effect::Ask(_) | Effect::Need(_), None) => {}
+            }
+        }
+        any
+    }
+
+    /// What has not been given to alpha won't be: its content came from an agent that is gone.
+    fn give_up_taking(&mut self) {
+        if let Some(taking) = &mut self.taking {
+            taking.disconnected();
+            self.take_on(None);
+            self.say_what_there_is();
+        }
+    }
+
     /// Does what the engine wants done.
     fn act(&mut self, link: &mut Link) {
+        loop {
+            self.act_for_engine(link);
+            if !self.take_on(Some(link)) {
+                break;
+            }
+        }
+        self.settle_flushes();
+        self.reporter.publish(&self.engine);
+    }
+
+    fn act_for_engine(&mut self, link: &mut Link) {
         while let Some(action) = self.engine.poll_action() {
             match action {
-                Action::Request(paths) => {
-                    if let Ok(bytes) = frame(&ToAgent::TreeRequest(Bounded::first(paths))) {
-                        let _ = link.connected.control.send(bytes);
-                    }
-                }
+                Action::Request(paths) => link.say(&ToAgent::TreeRequest(Bounded::first(paths))),
                 Action::Send { id, urgent, operations } => {
                     self.reporter.sending(id, urgent, &operations);
                     let way = Way { urgent, compress: link.is_slow() };
@@ -408,24 +556,40 @@ impl Controller {
                     }
                 }
                 Action::Stream { id, stream } => self.stream(id, stream, link),
+                Action::Intend { id, intents } => self.memory.intend(id, intents),
+                Action::Take { id, urgent, operations } => {
+                    self.reporter.sending(id, urgent, &operations);
+                    if let Some(taking) = &mut self.taking {
+                        taking.take(id, urgent, operations);
+                    }
+                }
+                Action::TakeStream { id, stream } => {
+                    self.reporter.streaming(id, &stream, Arc::default());
+                    if let Some(taking) = &mut self.taking {
+                        taking.take_stream(id, stream);
+                    }
+                }
+                Action::Describe { id, paths } => {
+                    link.say(&ToAgent::Describe(Describe { id, paths: Bounded::first(paths) }));
+                }
                 Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
+                Action::Answered(id) => self.memory.answered(id),
+                Action::Settled => self.memory.settled(),
                 Action::Report(report) => self.reporter.report(report, self.engine.synced()),
             }
         }
-        self.settle_flushes();
-        self.reporter.publish(&self.engine);
     }
 
     fn stream(&mut self, id: BatchId, stream: PlannedStream, link: &mut Link) {
         let progress = Arc::<FileProgress>::default();
         self.reporter.streaming(id, &stream, Arc::clone(&progress));
         let known = stream.entry.content().is_some_and(|content| link.connected.opened.partials.contains(&content));
+        // What is replaced, or an earlier part, may have chunks of it; without either, asking is a waste.
+        let recipe = known || stream.old.as_ref().is_some_and(|old| old.content_len() > 0);
+        let PlannedStream { path, old, entry } = stream;
         let file = FileToSend {
             session: link.connected.session,
-            id,
-            // What is replaced, or an earlier part, may have chunks of it; without either, asking is a waste.
-            recipe: known || stream.old.as_ref().is_some_and(|old| old.content_len() > 0),
-            stream,
+            header: FileHeader { batch: id, path, expected: expected_entry(old.as_ref()), entry, recipe },
             compress: link.is_slow(),
             root: Arc::clone(&self.root),
             progress,
@@ -474,16 +638,48 @@ impl Controller {
         }
     }
 
-    fn request(&mut self, request: Request) {
-        let Request::Flush(answer) = request else { return };
+    fn request(&mut self, request: Request, link: Option<&mut Link>) {
+        match request {
+            Request::Flush(answer) => self.flush(answer, link),
+            Request::Conflicts(answer) => {
+                let synced = self.engine.synced();
+                let conflicts = self.engine.conflicts().map(|conflict| report::with_synced(conflict, synced));
+                let conflicts: Vec<Conflict> = conflicts.collect();
+                let beta = link.and_then(|link| link.ask(versions::question(&conflicts)));
+                tokio::spawn(versions::describe(conflicts, Arc::clone(&self.root), beta, answer));
+            }
+            Request::Resolve(path, keep, answer) => {
+                let _ = answer.send(self.engine.handle_resolve(&path, keep));
+                self.act_with(link);
+            }
+            Request::AllowDeletions => {
+                self.engine.handle_deletions_allowed();
+                self.act_with(link);
+            }
+            Request::Stop => {}
+        }
+    }
+
+    fn act_with(&mut self, link: Option<&mut Link>) {
+        match link {
+            Some(link) => self.act(link),
+            None => self.say_what_there_is(),
+        }
+    }
+
+    fn flush(&mut self, answer: oneshot::Sender<Result<(), FlushError>>, link: Option<&mut Link>) {
         if let Some(reason) = &self.alpha_lost {
             let _ = answer.send(Err(FlushError::Halted(reason.clone())));
             return;
         }
-        let token = self.next_flush;
-        self.next_flush += 1;
-        self.flushes.insert(token, Flush { observed: None, answer });
-        self.replica.flush(token);
+        let number = self.flushes.add(answer);
+        self.replica.flush(number);
+        // Without an agent it waits for one, or for the failure to reach it.
+        if let Some(link) = link {
+            link.probe
+                .get_or_insert_with(|| Box::pin(silent_after(&link.connected.dialed.connection, FLUSH_SILENCE_MAX)));
+            link.say(&ToAgent::Flush(number));
+        }
     }
 
     /// Answers the flushes whose changes have all been applied.
@@ -492,30 +688,12 @@ impl Controller {
             return;
         }
         let unsettled = self.engine.unsettled();
-        // What changed before it could be sent is tried again soon. What does so all the time must not hold others up.
-        let patience = if unsettled > 0 { UNSETTLED_TIME_MAX } else { Duration::ZERO };
         let answer = match self.engine.halted() {
             Some(reason) => Err(FlushError::Halted(reason.to_owned())),
             None if !self.engine.is_in_sync() && unsettled == 0 => return,
             None => self.reporter.flush_result(self.engine.conflicts().count(), unsettled),
         };
-        let settled: Vec<u64> = self
-            .flushes
-            .iter()
-            .filter(|(_, flush)| flush.observed.is_some_and(|observed| observed.elapsed() >= patience))
-            .map(|(token, _)| *token)
-            .collect();
-        for token in settled {
-            if let Some(flush) = self.flushes.remove(&token) {
-                let _ = flush.answer.send(answer.clone());
-            }
-        }
-    }
-
-    fn fail_flushes(&mut self, error: &FlushError) {
-        for (_, flush) in std::mem::take(&mut self.flushes) {
-            let _ = flush.answer.send(Err(error.clone()));
-        }
+        self.flushes.settle(unsettled, &answer);
     }
 
     fn now(&self) -> Duration {
@@ -530,10 +708,47 @@ impl Controller {
 }
 
 impl Link {
-    /// Whether the link is slower than compressing. By the shortest round trip seen: under load it looks longer than it is.
+    /// Says something on the control stream. A stream that is gone takes the session with it, by another way.
+    fn say(&self, message: &ToAgent) {
+        match frame(message) {
+            Ok(bytes) => drop(self.connected.control.send(bytes)),
+            // The engine's bounds keep a message well below a frame's.
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+
+    /// Asks for a user what stands at some paths. `None`: too many want to know.
+    fn ask(&mut self, paths: Bounded<SyncPath, DESCRIBE_PATHS_MAX>) -> Option<oneshot::Receiver<Described>> {
+        if paths.is_empty() || self.questions.len() >= QUESTIONS_MAX {
+            return None;
+        }
+        let id = BatchId(u64::MAX - self.asked);
+        self.asked += 1;
+        let (answer, answered) = oneshot::channel();
+        self.questions.insert(id, answer);
+        self.say(&ToAgent::Describe(Describe { id, paths }));
+        Some(answered)
+    }
+
+    /// Whether the link is slower than compressing.
     fn is_slow(&mut self) -> bool {
-        self.round_trip = self.round_trip.min(self.connected.dialed.connection.rtt());
-        self.round_trip >= COMPRESS_ROUND_TRIP_MIN
+        self.speed.is_slow(&self.connected.dialed.connection)
+    }
+}
+
+/// Waits for what the agent streams; for ever where it may stream nothing. Cancel-safe.
+async fn next_incoming<T>(incoming: &mut Option<(mpsc::Receiver<Incoming>, T)>) -> Option<Incoming> {
+    match incoming {
+        Some((incoming, _)) => incoming.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the end of a probe, if there is one.
+async fn probe(probe: &mut Option<Pin<Box<dyn Future<Output = bool> + Send>>>) -> bool {
+    match probe {
+        Some(probe) => probe.await,
+        None => std::future::pending().await,
     }
 }
 

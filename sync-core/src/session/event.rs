@@ -3,9 +3,11 @@
 //! Events are values, not text: whoever shows them finds the words. Text inside them that came from the other side is
 //! already escaped.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sync_proto::{Entry, SyncPath, message::ProblemKind};
+
+pub use crate::engine::Side;
 
 /// Something a session has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub enum Event {
     },
     /// A batch has been applied at beta. Before [`Event::Ready`] only what came straight from a save is told.
     Synced(Synced),
+    /// What changed at beta has been applied at alpha.
+    Received(Received),
     /// A path can't be synchronised.
     Problem(PathProblem),
     /// A path that could not be synchronised now can.
@@ -66,11 +70,13 @@ pub enum Event {
         /// Where.
         path: SyncPath,
     },
-    /// Alpha's write raced with another hand at beta: what that had put there is kept.
+    /// A write of ours raced with another hand: what that had put there is kept.
     Displaced {
+        /// On which side.
+        side: Side,
         /// The path that was written.
         path: SyncPath,
-        /// Where what stood there is kept, beneath beta's root.
+        /// Where what stood there is kept, beneath that side's root.
         kept: SyncPath,
     },
     /// Nothing more is done until a person has decided.
@@ -124,6 +130,20 @@ pub struct Synced {
     pub latency: Option<Latency>,
 }
 
+/// What changed at beta and has been applied at alpha.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// What was done where, in order.
+    pub paths: Vec<SyncedPath>,
+    /// Bytes of content that alpha now has.
+    pub content_bytes: u64,
+    /// Bytes of content that came for it, before encryption.
+    pub wire_bytes: u64,
+    /// From the event at beta to the disk of alpha having it. Each side measures its own part; half a round trip is added for
+    /// the way. `None` for bulk, where batches overlap.
+    pub latency: Option<Duration>,
+}
+
 /// One path of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncedPath {
@@ -166,15 +186,6 @@ pub struct Latency {
     pub total: Duration,
 }
 
-/// Which side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
-    /// Where the session runs.
-    Alpha,
-    /// The agent's.
-    Beta,
-}
-
 /// A path that can't be synchronised, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathProblem {
@@ -186,7 +197,7 @@ pub struct PathProblem {
     pub kind: ProblemKind,
     /// What happened, escaped.
     pub detail: String,
-    /// Whether it is tried again by itself (no space, read-only, out of descriptors).
+    /// Whether it is tried again by itself (no space, read-only, out of descriptors or memory, an error of the disk).
     pub retried: bool,
 }
 
@@ -202,6 +213,26 @@ pub struct Conflict {
     /// What stood there on both sides when they last agreed: the side that has something else has changed since. `None`:
     /// nothing, or it is not known that they ever agreed.
     pub synced: Option<Entry>,
+}
+
+/// Both versions of a path in conflict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictVersions {
+    /// Where.
+    pub path: SyncPath,
+    /// What stands there at alpha.
+    pub alpha: Option<Version>,
+    /// What stands there at beta.
+    pub beta: Option<Version>,
+}
+
+/// What stands at a path on one side, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// What: of a file also its length.
+    pub entry: Entry,
+    /// When it last changed, by the clock of that side. `None`: that is not known, or the agent is not there to ask.
+    pub modified: Option<SystemTime>,
 }
 
 /// The state of a session at one moment.

@@ -1,7 +1,10 @@
-//! What a session remembers: *synced*, by replica, for as long as it lives and, in the state directory, beyond.
+//! What a session remembers: *synced*, by replica, for as long as it lives and, in the state directory, beyond; and there
+//! also what was sent and not answered.
 //!
 //! Writing is done by a thread, because a snapshot waits for the disk. What is written is an earlier state of *synced* at
-//! worst, and to lose the end is harmless (see [`crate::store`]).
+//! worst, and to lose the end is harmless (see [`crate::store`]). What is about to be sent is handed to the thread before
+//! the frame is made: nobody waits for it, and it is written long before the frame is answered. Not noted is then what is
+//! sent in the moment in which the process is killed, or while a snapshot is being written.
 //!
 //! Without a state directory, or with one that can't be used, nothing is remembered beyond the session: after a restart
 //! *synced* is unknown, so that nothing is deleted, and what differs is a conflict. That is said once.
@@ -17,11 +20,12 @@ use std::{
 };
 
 use crossbeam_channel::Receiver;
-use sync_proto::message::ReplicaId;
+use sync_proto::message::{BatchId, ReplicaId};
 
 use super::{event::Event, queue::Sender, report::Reporter};
 use crate::{
-    store::{Change, Loaded, Store, StoreError},
+    engine::{Intent, Past},
+    store::{Change, Loaded, Note, Store, StoreError},
     tree::Tree,
 };
 
@@ -36,6 +40,8 @@ pub(super) struct Memory {
     root: PathBuf,
     /// The replica that is, or was last, connected, and what is in sync with it.
     known: Option<(ReplicaId, Tree)>,
+    /// What was sent to `known` before this session, for whoever asks first.
+    sent: Vec<Intent>,
     /// Whether `known` is of this session; else it is of the last one, and nothing has been added to it.
     met: bool,
     writer: Option<Writer>,
@@ -60,6 +66,8 @@ struct Writer {
 enum Record {
     /// These changes have led to this tree.
     Changes(Vec<Change>, Tree),
+    /// Something else happened.
+    Note(Note),
     /// An orderly end with this tree: stamps that were learnt since are worth keeping, with them the next start reads
     /// nothing again.
     Whole(Tree),
@@ -68,15 +76,16 @@ enum Record {
 impl Memory {
     pub(super) fn new(state_dir: Option<PathBuf>, root: &Path, events: Sender) -> Self {
         let complaints = Complaints { events, said: Arc::default() };
-        Self { state_dir, root: root.to_owned(), known: None, met: false, writer: None, complaints }
+        Self { state_dir, root: root.to_owned(), known: None, sent: Vec::new(), met: false, writer: None, complaints }
     }
 
     /// What was last synced with any replica: files that have the same stat data need not be read again.
     pub(super) fn hint(&mut self) -> Tree {
         let Some(replica) = self.last_replica() else { return Tree::new() };
         match self.open(replica) {
-            Ok(Loaded { synced: Some(synced), .. }) => {
+            Ok(Loaded { synced: Some(synced), sent, .. }) => {
                 self.known = Some((replica, synced.clone()));
+                self.sent = sent;
                 synced
             }
             // Whatever is the matter is said when the replica is really met.
@@ -87,16 +96,17 @@ impl Memory {
         }
     }
 
-    /// What was synced with this replica; empty where it is not known.
-    pub(super) fn recall(&mut self, replica: ReplicaId, reporter: &Reporter) -> Tree {
+    /// What was synced with this replica, empty where it is not known, and what was sent to it before this session.
+    pub(super) fn recall(&mut self, replica: ReplicaId, reporter: &Reporter) -> Past {
         self.met = true;
+        let sent = std::mem::take(&mut self.sent);
         if let Some((known, synced)) = &self.known
             && *known == replica
         {
-            return synced.clone();
+            return Past { synced: synced.clone(), sent };
         }
-        let synced = match self.open(replica) {
-            Ok(Loaded { synced, reason, is_new }) => {
+        let past = match self.open(replica) {
+            Ok(Loaded { synced, reason, is_new, sent }) => {
                 if let (Some(reason), false) = (reason, is_new) {
                     let message = format!(
                         "what was in sync before is not known ({reason}): nothing is deleted, and files that differ are \
@@ -110,15 +120,36 @@ impl Memory {
                     // is not without memory.
                     writer.write(Record::Whole(begin.clone()));
                 }
-                begin
+                Past { synced: begin, sent }
             }
             Err(error) => {
                 self.complaints.say(&error);
-                Tree::new()
+                Past::default()
             }
         };
-        self.known = Some((replica, synced.clone()));
-        synced
+        self.known = Some((replica, past.synced.clone()));
+        past
+    }
+
+    /// Notes what is about to be sent under this number.
+    pub(super) fn intend(&self, id: BatchId, intents: Vec<Intent>) {
+        self.note(Note::Sent(id.0, intents));
+    }
+
+    /// Notes that what was sent under this number is in doubt no more.
+    pub(super) fn answered(&self, id: BatchId) {
+        self.note(Note::Answered(id.0));
+    }
+
+    /// Notes that nothing is in doubt any more.
+    pub(super) fn settled(&self) {
+        self.note(Note::Settled);
+    }
+
+    fn note(&self, note: Note) {
+        if let Some(writer) = &self.writer {
+            writer.write(Record::Note(note));
+        }
     }
 
     /// Notes changes of *synced*, which is `synced` now.
@@ -147,8 +178,9 @@ impl Memory {
         let directory = Store::directory(state_dir, &self.root, replica);
         let (store, loaded) = Store::open(&directory)?;
         let complaints = self.complaints.clone();
-        self.writer =
-            Some(Writer::start(store, complaints).map_err(|source| StoreError::Io { path: directory, source })?);
+        let synced = loaded.synced.clone().unwrap_or_default();
+        let writer = Writer::start(store, synced, complaints);
+        self.writer = Some(writer.map_err(|source| StoreError::Io { path: directory, source })?);
         Ok(loaded)
     }
 
@@ -180,11 +212,11 @@ impl Complaints {
 }
 
 impl Writer {
-    fn start(store: Store, complaints: Complaints) -> std::io::Result<Self> {
+    fn start(store: Store, synced: Tree, complaints: Complaints) -> std::io::Result<Self> {
         let (records, inbox) = crossbeam_channel::unbounded();
         let thread = std::thread::Builder::new()
             .name("synctl-memory".to_owned())
-            .spawn(move || write_all(store, &inbox, &complaints))?;
+            .spawn(move || write_all(store, synced, &inbox, &complaints))?;
         Ok(Self { records: Some(records), thread: Some(thread) })
     }
 
@@ -206,24 +238,32 @@ impl Drop for Writer {
 
 /// Writes what comes, until nothing more does. After a failure the store wants a snapshot; one that fails too is not tried
 /// with every save, but some time later, and when the session ends.
-fn write_all(mut store: Store, inbox: &Receiver<Record>, complaints: &Complaints) {
+fn write_all(mut store: Store, mut synced: Tree, inbox: &Receiver<Record>, complaints: &Complaints) {
     let mut failed: Option<Instant> = None;
     while let Ok(first) = inbox.recv() {
-        let (mut changes, mut tree, mut whole) = (Vec::new(), Tree::new(), false);
-        // A disk that is slower than the session gets fewer and larger records.
+        let (mut notes, mut whole) = (Vec::new(), false);
+        // A disk that is slower than the session gets fewer and larger writes.
         for record in std::iter::once(first).chain(inbox.try_iter()) {
             match record {
-                Record::Changes(more, now) => {
-                    changes.extend(more);
-                    tree = now;
+                Record::Changes(changes, now) => {
+                    synced = now;
+                    match notes.last_mut() {
+                        Some(Note::Agreed(before)) => before.extend(changes),
+                        _ => notes.push(Note::Agreed(changes)),
+                    }
                 }
-                Record::Whole(now) => (tree, whole) = (now, true),
+                Record::Note(note) => notes.push(note),
+                Record::Whole(now) => (synced, whole) = (now, true),
             }
         }
-        if !whole && failed.is_some_and(|failed| failed.elapsed() < RETRY_INTERVAL) {
+        let appended = store.append(notes);
+        let result = if !whole && !store.wants_snapshot() {
+            appended
+        } else if !whole && failed.is_some_and(|failed| failed.elapsed() < RETRY_INTERVAL) {
             continue;
-        }
-        let result = if whole || store.wants_snapshot() { store.snapshot(&tree) } else { store.append(&changes) };
+        } else {
+            store.snapshot(&synced)
+        };
         failed = result.is_err().then(Instant::now);
         if let Err(error) = result {
             complaints.say(&error);
@@ -275,16 +315,22 @@ mod tests {
         now
     }
 
+    fn recall(memory: &mut Memory, replica: ReplicaId) -> Tree {
+        let Past { synced, sent } = memory.recall(replica, &reporter());
+        assert_eq!(sent, []);
+        synced
+    }
+
     const ONE: ReplicaId = ReplicaId([1; 16]);
     const TWO: ReplicaId = ReplicaId([2; 16]);
 
     #[test]
     fn without_a_directory_it_lasts_as_long_as_the_session() {
         let (mut memory, _events) = memory(None);
-        assert_eq!(memory.recall(ONE, &reporter()), Tree::new());
+        assert_eq!(recall(&mut memory, ONE), Tree::new());
         let now = record(&mut memory, &Tree::new(), "a");
-        assert_eq!(memory.recall(ONE, &reporter()), now);
-        assert_eq!(memory.recall(TWO, &reporter()), Tree::new());
+        assert_eq!(recall(&mut memory, ONE), now);
+        assert_eq!(recall(&mut memory, TWO), Tree::new());
     }
 
     #[test]
@@ -299,13 +345,51 @@ mod tests {
 
         let (mut second, _events) = memory(Some(dir.path()));
         assert_eq!(second.hint(), ab);
-        assert_eq!(second.recall(TWO, &reporter()), Tree::new());
-        assert_eq!(second.recall(ONE, &reporter()), ab);
+        assert_eq!(recall(&mut second, TWO), Tree::new());
+        assert_eq!(recall(&mut second, ONE), ab);
         // Dropped without an end in order: what was recorded is there.
         let abc = record(&mut second, &ab, "c");
         drop(second);
         let (mut third, _events) = memory(Some(dir.path()));
-        assert_eq!(third.recall(ONE, &reporter()), abc);
+        assert_eq!(recall(&mut third, ONE), abc);
+    }
+
+    /// What was sent and not answered comes back once, with the replica that it was sent to, until it is settled.
+    #[test]
+    fn what_was_sent_is_remembered_until_it_is_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let intent = |name: &str| {
+            let path = SyncPath::parse(name.as_bytes()).unwrap();
+            let node = tree(&[name]).get(&path).cloned();
+            (path, node)
+        };
+        let sent = |memory: &mut Memory, replica| memory.recall(replica, &reporter()).sent;
+        for ends_in_order in [false, true] {
+            let (mut first, _events) = memory(Some(dir.path()));
+            assert_eq!(sent(&mut first, ONE), []);
+            first.intend(BatchId(0), vec![intent("a")]);
+            first.intend(BatchId(1), vec![intent("b")]);
+            first.answered(BatchId(0));
+            if ends_in_order {
+                first.close(&Tree::new())
+            } else {
+                drop(first)
+            }
+
+            let (mut second, _events) = memory(Some(dir.path()));
+            second.hint();
+            assert_eq!(sent(&mut second, ONE), [intent("b")], "{ends_in_order}");
+            assert_eq!(sent(&mut second, ONE), [], "this session knows itself");
+            // Numbers begin anew.
+            second.intend(BatchId(1), vec![intent("c")]);
+            assert_eq!(sent(&mut second, TWO), []);
+            assert_eq!(sent(&mut second, ONE), [intent("b"), intent("c")]);
+            second.settled();
+            drop(second);
+            let (mut third, _events) = memory(Some(dir.path()));
+            third.hint();
+            assert_eq!(sent(&mut third, ONE), []);
+        }
     }
 
     /// Stopped before the agent was ever reached: an empty *synced* of this session is no news.
@@ -320,7 +404,7 @@ mod tests {
         assert_eq!(second.hint(), a);
         second.close(&Tree::new());
         let (mut third, _events) = memory(Some(dir.path()));
-        assert_eq!(third.recall(ONE, &reporter()), a);
+        assert_eq!(recall(&mut third, ONE), a);
     }
 
     #[tokio::test]
@@ -331,7 +415,7 @@ mod tests {
         let (mut second, mut events) = memory(Some(dir.path()));
         second.recall(ONE, &reporter());
         let now = record(&mut second, &Tree::new(), "a");
-        assert_eq!(second.recall(ONE, &reporter()), now);
+        assert_eq!(recall(&mut second, ONE), now);
         drop(second);
         assert!(matches!(events.next().await, Some(Event::Warning { .. })));
         assert_eq!(events.next().await, None);

@@ -1,7 +1,7 @@
 //! Events on their way to the program that embeds a session.
 //!
 //! In order, and bounded: whoever does not read keeps no session waiting and fills no memory. When too many wait, what
-//! only tells of work done (`Synced`, `Progress`) goes first, then the oldest; how many went is told in their stead, by
+//! only tells of work done (`Synced`, `Received`, `Progress`) goes first, then the oldest; how many went is told in their stead, by
 //! [`Event::EventsLost`]. What is true now is in the status at any time.
 
 use std::{
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::event::Event;
 
-/// Most events that wait to be read. Each path of a `Synced` counts as one more.
+/// Most events that wait to be read. Each path of a `Synced` or a `Received` counts as one more.
 const WAITING_MAX: usize = 1 << 16;
 
 /// The events of a session, in order. To be read, or dropped: what is not read waits in memory, up to a bound.
@@ -96,7 +96,7 @@ impl State {
     /// Frees half of the queue at least, so that its cost is that of a few steps an event.
     fn make_room(&mut self) {
         let before = self.waiting.len();
-        self.waiting.retain(|event| !matches!(event, Event::Synced(_) | Event::Progress(_)));
+        self.waiting.retain(|event| !matches!(event, Event::Synced(_) | Event::Received(_) | Event::Progress(_)));
         self.waiting.drain(..self.waiting.len().saturating_sub(WAITING_MAX / 2));
         self.weight = self.waiting.len();
         self.lost += (before - self.waiting.len()) as u64;
@@ -117,6 +117,7 @@ impl State {
 fn weight(event: &Event) -> usize {
     match event {
         Event::Synced(synced) => 1 + synced.paths.len(),
+        Event::Received(received) => 1 + received.paths.len(),
         _ => 1,
     }
 }

@@ -13,7 +13,7 @@ use sync_proto::{
 
 use super::{
     FlushError, Shared,
-    event::{Action, Conflict, Event, Latency, PathProblem, Progress, Side, Synced, SyncedPath},
+    event::{Action, Conflict, Event, Latency, PathProblem, Progress, Received, Side, Synced, SyncedPath},
     queue::Sender,
     streams::FileProgress,
 };
@@ -23,7 +23,7 @@ use crate::{
         plan::{Planned, PlannedStream},
         view::View,
     },
-    replica::Seen,
+    replica::{Seen, problem},
     tree::{Node, Tree, walk},
 };
 
@@ -52,9 +52,13 @@ enum Found {
 struct Under {
     /// What had led to it, where it came straight from a save.
     stages: Option<Stages>,
+    /// When the save was made at beta that led to it, where it came straight from one.
+    news: Option<Instant>,
     /// A file that has a stream of its own: its length, and how far it has got.
     streamed: Option<(u64, Arc<FileProgress>)>,
     urgent: bool,
+    /// Alpha has it, and will answer even if the agent goes.
+    given: bool,
     operations: u64,
     sent: Option<Instant>,
     wire_bytes: u64,
@@ -69,6 +73,8 @@ pub(super) struct Reporter {
     shared: Arc<Shared>,
     under: HashMap<BatchId, Under>,
     saving: Option<Stages>,
+    /// When the save was made at beta that has just been told of.
+    news: Option<Instant>,
     problems: BTreeMap<(Side, Found, SyncPath), PathProblem>,
     is_scanned: bool,
     connected_since: Option<Instant>,
@@ -93,6 +99,7 @@ impl Reporter {
             shared,
             under: HashMap::new(),
             saving: None,
+            news: None,
             problems: BTreeMap::new(),
             is_scanned: false,
             connected_since: None,
@@ -136,6 +143,11 @@ impl Reporter {
         }
     }
 
+    /// Alpha after something was done there by this session.
+    pub(super) fn alpha_view(&mut self, view: &View) {
+        self.tree = view.tree.clone();
+    }
+
     /// What is planned from here on is not due to the last change.
     pub(super) fn alpha_planned(&mut self) {
         self.saving = None;
@@ -161,7 +173,7 @@ impl Reporter {
     }
 
     pub(super) fn disconnected(&mut self, reason: String, wait: Duration) {
-        self.under.clear();
+        self.under.retain(|_, under| under.given);
         self.connected_since = None;
         self.shared.update(|status| {
             status.connected = false;
@@ -192,7 +204,7 @@ impl Reporter {
                 path: problem.path.clone(),
                 kind: problem.kind,
                 detail: problem.detail.to_string(),
-                retried: false,
+                retried: problem::may_pass(problem.kind),
             };
             self.problem(Found::Seen, told);
         }
@@ -224,8 +236,10 @@ impl Reporter {
     pub(super) fn sending(&mut self, id: BatchId, urgent: bool, operations: &[Planned]) {
         let under = Under {
             stages: self.saving.filter(|_| urgent),
+            news: self.news.filter(|_| urgent),
             streamed: None,
             urgent,
+            given: false,
             operations: operations.len() as u64,
             sent: None,
             wire_bytes: 0,
@@ -238,8 +252,10 @@ impl Reporter {
     pub(super) fn streaming(&mut self, id: BatchId, stream: &PlannedStream, progress: Arc<FileProgress>) {
         let under = Under {
             stages: None,
+            news: None,
             streamed: Some((stream.entry.content_len(), progress)),
             urgent: false,
+            given: false,
             operations: 1,
             sent: None,
             wire_bytes: 0,
@@ -269,25 +285,59 @@ impl Reporter {
         }
     }
 
+    /// Beta has told of a change that was made there so long ago, and the engine is about to plan.
+    pub(super) fn beta_changed(&mut self, age: Duration, round_trip: Duration) {
+        // A scan is nobody's save.
+        if age > Duration::ZERO {
+            self.news = Instant::now().checked_sub(age + round_trip / 2);
+        }
+    }
+
+    /// What is planned from here on is not due to that.
+    pub(super) fn beta_planned(&mut self) {
+        self.news = None;
+    }
+
+    /// The content is here, and given to alpha.
+    pub(super) fn given(&mut self, id: BatchId, wire_bytes: u64) {
+        if let Some(under) = self.under.get_mut(&id) {
+            under.wire_bytes = wire_bytes;
+            under.given = true;
+        }
+    }
+
+    /// A file is coming on a stream.
+    pub(super) fn stream_begins(&mut self, id: BatchId, progress: Arc<FileProgress>) {
+        if let Some(Under { streamed: Some((_, under)), .. }) = self.under.get_mut(&id) {
+            *under = progress;
+        }
+    }
+
+    /// Alpha has done what it was given.
+    pub(super) fn taken(&mut self, id: BatchId) {
+        if let Some(under) = self.under.get_mut(&id) {
+            under.answered = Some(Instant::now());
+            self.progress.done += under.operations;
+        }
+    }
+
     /// `synced` is that of the engine, at this moment.
     pub(super) fn report(&mut self, report: Report, synced: &Tree) {
         match report {
             Report::Applied { id, operations } => self.applied(id, operations),
-            Report::Failed { problem, retried } => {
+            Report::Taken { id, operations } => self.received(id, operations),
+            Report::Failed { side, problem, retried } => {
                 let detail = problem.detail.to_string();
                 let kind = problem.kind;
-                self.problem(
-                    Found::Failed,
-                    PathProblem { side: Side::Beta, path: problem.path, kind, detail, retried },
-                );
+                self.problem(Found::Failed, PathProblem { side, path: problem.path, kind, detail, retried });
             }
-            Report::Solved(path) => self.solved(Side::Beta, Found::Failed, path),
+            Report::Solved { side, path } => self.solved(side, Found::Failed, path),
             Report::Conflict { path, alpha, beta } => {
                 let synced = synced.get(&path).map(Node::entry);
                 self.tell(Event::Conflict(Conflict { path, alpha, beta, synced }));
             }
             Report::ConflictSolved(path) => self.tell(Event::ConflictSolved { path }),
-            Report::Displaced { path, kept } => self.tell(Event::Displaced { path, kept }),
+            Report::Displaced { side, path, kept } => self.tell(Event::Displaced { side, path, kept }),
             Report::InSync => self.in_sync(),
             Report::Halted(reason) => self.tell(Event::Halted { reason }),
             Report::Resumed => self.tell(Event::Resumed),
@@ -315,6 +365,18 @@ impl Reporter {
         let paths = operations.into_iter().map(synced_path).collect();
         let wire_bytes = under.wire_bytes();
         self.tell(Event::Synced(Synced { paths, content_bytes, wire_bytes, latency }));
+    }
+
+    fn received(&mut self, id: BatchId, operations: Vec<Planned>) {
+        let Some(under) = self.under.remove(&id) else { return };
+        let content_bytes = operations.iter().map(Planned::content_bytes).sum();
+        self.progress.bytes_done += content_bytes;
+        let latency = under.news.zip(under.answered).map(|(news, answered)| answered.saturating_duration_since(news));
+        if operations.is_empty() || !(self.is_ready || latency.is_some()) {
+            return;
+        }
+        let paths = operations.into_iter().map(synced_path).collect();
+        self.tell(Event::Received(Received { paths, content_bytes, wire_bytes: under.wire_bytes(), latency }));
     }
 
     /// When progress is to be told again.
@@ -395,7 +457,7 @@ impl Under {
     }
 }
 
-fn with_synced((path, alpha, beta): (&SyncPath, &Option<Entry>, &Option<Entry>), synced: &Tree) -> Conflict {
+pub(super) fn with_synced((path, alpha, beta): (&SyncPath, &Option<Entry>, &Option<Entry>), synced: &Tree) -> Conflict {
     let synced = synced.get(path).map(Node::entry);
     Conflict { path: path.clone(), alpha: alpha.clone(), beta: beta.clone(), synced }
 }

@@ -7,10 +7,10 @@
 mod effect;
 mod guests;
 mod inbound;
-mod received;
 mod refusals;
 mod root;
 mod session;
+mod supply;
 
 use std::{
     net::SocketAddr,

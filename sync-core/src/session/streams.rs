@@ -1,4 +1,4 @@
-//! What leaves for the agent: frames in order on the control and the bundle stream, and files on streams of their own.
+//! What leaves for the other side: frames in order on the control and the bundle stream, and files on streams of their own.
 //!
 //! Writing waits while the other side's window is full, so each stream has a task of its own; the session only hands over.
 //! Preparing bulk reads the disk, so that is done on a thread.
@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use quinn::{Connection, SendStream};
@@ -19,21 +20,44 @@ use sync_proto::{
 };
 use tokio::sync::mpsc;
 
-use super::content::{Prepared, Preparer, Way};
+use super::prepare::{Prepared, Preparer, Way};
 use crate::{
-    engine::plan::{Planned, PlannedStream, expected_entry},
+    engine::plan::Planned,
     replica::transfer::{Compression, FileSender, PAGES_IN_FLIGHT_MAX, Step},
     sys::DirHandle,
 };
 
+/// A link whose round trip is shorter than this is faster than compressing.
+const COMPRESS_ROUND_TRIP_MIN: Duration = Duration::from_millis(2);
 /// Control goes ahead of everything.
-const CONTROL_PRIORITY: i32 = 10;
+pub(super) const CONTROL_PRIORITY: i32 = 10;
 /// Small files go ahead of large ones.
 const BUNDLE_PRIORITY: i32 = 1;
 /// Large files give way to all.
 const FILE_PRIORITY: i32 = 0;
+/// Frames of a bundle that wait for the link, where they are made on demand.
+const BUNDLE_FRAMES_MAX: usize = 2;
 /// Frames of a file that wait for the link.
 const FILE_FRAMES_MAX: usize = 2;
+
+/// Whether a link is slower than compressing.
+#[derive(Debug)]
+pub(super) struct LinkSpeed {
+    /// The shortest round trip that was seen: under load it looks longer than it is.
+    round_trip: Duration,
+}
+
+impl LinkSpeed {
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self { round_trip: connection.rtt() }
+    }
+
+    /// Whether it is.
+    pub(super) fn is_slow(&mut self, connection: &Connection) -> bool {
+        self.round_trip = self.round_trip.min(connection.rtt());
+        self.round_trip >= COMPRESS_ROUND_TRIP_MIN
+    }
+}
 
 /// Starts to write frames to the control stream, in order.
 pub(super) fn control(send: SendStream) -> mpsc::UnboundedSender<Vec<u8>> {
@@ -65,11 +89,41 @@ fn writer(mut send: SendStream) -> mpsc::UnboundedSender<Vec<u8>> {
                 return;
             }
         }
-        let _ = send.finish();
-        // Until the other side has it all: dropped now, the last words could be lost with the connection.
-        let _ = send.stopped().await;
+        end(send).await;
     });
     frames
+}
+
+/// The same for a bundle stream whose frames are made no faster than they are read at the other side. It is opened with the
+/// first of them.
+pub(super) fn bounded_bundle(connection: Connection, session: SessionId) -> mpsc::Sender<Vec<u8>> {
+    let (frames, mut inbox) = mpsc::channel::<Vec<u8>>(BUNDLE_FRAMES_MAX);
+    tokio::spawn(async move {
+        let Some(mut frame) = inbox.recv().await else { return };
+        let mut header = Vec::new();
+        let Ok(()) = encode_frame(&StreamHeader::Bundle(session), &mut header, STREAM_HEADER_BYTES_MAX) else { return };
+        // A connection that is gone takes the session with it, by another way.
+        let Ok(mut send) = connection.open_uni().await else { return };
+        let _ = send.set_priority(BUNDLE_PRIORITY);
+        if send.write_chunk(header.into()).await.is_err() {
+            return;
+        }
+        loop {
+            if send.write_chunk(frame.into()).await.is_err() {
+                return;
+            }
+            let Some(next) = inbox.recv().await else { break };
+            frame = next;
+        }
+        end(send).await;
+    });
+    frames
+}
+
+async fn end(mut send: SendStream) {
+    let _ = send.finish();
+    // Until the other side has it all: dropped now, the last words could be lost with the connection.
+    let _ = send.stopped().await;
 }
 
 /// A batch to be prepared on a thread.
@@ -120,22 +174,19 @@ pub(super) enum HowEnded {
     GivenUp,
 }
 
-/// How far the sending of a file has got, in bytes.
+/// How far a streamed file has got, in bytes.
 #[derive(Debug, Default)]
 pub(super) struct FileProgress {
-    /// Read from the file.
+    /// Read from the file that is sent, or come of the file that is received.
     pub(super) read: AtomicU64,
-    /// Handed to the transport as frames.
+    /// In frames, on the wire.
     pub(super) wire: AtomicU64,
 }
 
 /// A file to be streamed.
 pub(super) struct FileToSend {
     pub(super) session: SessionId,
-    pub(super) id: BatchId,
-    pub(super) stream: PlannedStream,
-    /// Whether chunks are asked for first.
-    pub(super) recipe: bool,
+    pub(super) header: FileHeader,
     pub(super) compress: bool,
     pub(super) root: Arc<DirHandle>,
     pub(super) progress: Arc<FileProgress>,
@@ -150,7 +201,7 @@ pub(super) fn file(
     // No more pages are announced at a time, so there are no more answers.
     let (needs, inbox) = crossbeam_channel::bounded(PAGES_IN_FLIGHT_MAX);
     tokio::spawn(async move {
-        let id = file.id;
+        let id = file.header.batch;
         let how = match connection.open_uni().await {
             Ok(send) => stream_file(send, file, inbox).await,
             // The connection is gone, and all that was under way with it.
@@ -178,18 +229,10 @@ async fn stream_file(mut send: SendStream, file: FileToSend, needs: crossbeam_ch
 
 /// Reads a file into frames, on a thread that may block. Whether it was whole.
 fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frames: &mpsc::Sender<Vec<u8>>) -> bool {
-    let PlannedStream { path, old, entry } = &file.stream;
-    let header = FileHeader {
-        batch: file.id,
-        path: path.clone(),
-        expected: expected_entry(old.as_ref()),
-        entry: entry.clone(),
-        recipe: file.recipe,
-    };
+    let FileHeader { path, entry, recipe, .. } = &file.header;
+    let header = StreamHeader::File(file.session, file.header.clone());
     let mut frame = Vec::new();
-    if encode_frame(&StreamHeader::File(file.session, header), &mut frame, STREAM_HEADER_BYTES_MAX).is_err()
-        || frames.blocking_send(frame).is_err()
-    {
+    if encode_frame(&header, &mut frame, STREAM_HEADER_BYTES_MAX).is_err() || frames.blocking_send(frame).is_err() {
         return false;
     }
     let opened = path.split_last().and_then(|(parent, name)| {
@@ -202,7 +245,7 @@ fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frame
     };
     let compress = if file.compress { Compression::On } else { Compression::Off };
     let source = Counted { inner: BufReader::with_capacity(READ_BYTES, source), progress: &file.progress.read };
-    let mut sender = FileSender::new(source, entry.content_len(), content, file.recipe, compress);
+    let mut sender = FileSender::new(source, entry.content_len(), content, *recipe, compress);
     loop {
         for need in needs.try_iter() {
             if sender.need(&need).is_err() {

@@ -1,9 +1,11 @@
 //! What a replica sees, in messages: changes, listings, problems, in pieces that fit their limits.
 
+use std::time::Duration;
+
 use sync_proto::{
     Entry, SyncPath, TreeHash,
     limits::{CHANGES_MAX, LISTING_ENTRIES_MAX},
-    message::{Bounded, Change, Changes, Listed, Listing, Problems},
+    message::{Bounded, Change, Changes, Listed, Listing, Problems, Pushed},
 };
 
 use crate::{
@@ -21,21 +23,31 @@ pub(super) fn problems(view: &View) -> Problems {
     Problems::new(view.problems.values().cloned())
 }
 
-/// What is different in `view` from what was `reported`, in one message or more.
-pub(super) fn changes(reported: &Tree, view: &View) -> Vec<Changes> {
+/// Finds the content that goes along with a change from the first entry, if any, to the second.
+pub(super) type Push<'a> = &'a mut dyn FnMut(Option<&Entry>, &Entry) -> Option<Pushed>;
+
+/// What is different in `view` from what was `reported`, in one message or more. The first event for it was read so long
+/// ago.
+pub(super) fn changes(reported: &Tree, view: &View, push: Push<'_>, age: Duration) -> Vec<Changes> {
     let mut all = Vec::new();
     for difference in diff(reported.root(), view.tree.root()) {
         let entry = difference.new.map(Node::entry);
-        all.push(Change { path: difference.path.clone(), entry });
+        let old = difference.old.map(Node::entry);
+        let content = entry.as_ref().and_then(|new| push(old.as_ref(), new));
+        all.push(Change { path: difference.path.clone(), entry, content });
         if let Some(Node::Directory(dir)) = difference.new {
             all.extend(walk(dir).filter_map(|(below, node, _)| {
                 let path = difference.path.join_path(&below).ok()?;
-                Some(Change { path, entry: Some(node.entry()) })
+                let entry = node.entry();
+                let content = push(None, &entry);
+                Some(Change { path, entry: Some(entry), content })
             }));
         }
     }
-    let pieces =
-        in_pieces(all, CHANGES_MAX, |change| change.path.as_bytes().len() + target_bytes(change.entry.as_ref()));
+    let age_micros = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+    let pieces = in_pieces(all, CHANGES_MAX, |change| {
+        change.path.as_bytes().len() + target_bytes(change.entry.as_ref()) + pushed_bytes(change.content.as_ref())
+    });
     let last = pieces.len().saturating_sub(1);
     pieces
         .into_iter()
@@ -45,6 +57,7 @@ pub(super) fn changes(reported: &Tree, view: &View) -> Vec<Changes> {
             settled: number == last,
             complete: view.complete,
             problems: problems(view),
+            age_micros,
         })
         .collect()
 }
@@ -73,6 +86,12 @@ fn target_bytes(entry: Option<&Entry>) -> usize {
         Some(Entry::Symlink(target)) => target.as_bytes().len(),
         _ => 0,
     }
+}
+
+fn pushed_bytes(content: Option<&Pushed>) -> usize {
+    content.map_or(0, |content| match content {
+        Pushed::Raw(bytes) | Pushed::Zstd(bytes) | Pushed::Delta { delta: bytes, .. } => bytes.len(),
+    })
 }
 
 /// Cuts a list where it reaches `items_max` items or [`MESSAGE_BYTES`]. There is always a first piece.

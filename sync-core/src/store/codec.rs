@@ -1,7 +1,8 @@
 //! Entries as bytes. Shared by snapshot and journal.
 
-use sync_proto::{ContentId, Target};
+use sync_proto::{ContentId, SyncPath, Target};
 
+use super::Change;
 use crate::tree::{Dir, Node, Stamp};
 
 /// What a tag byte says, beside [`HAS_STAMP`].
@@ -45,6 +46,20 @@ pub(super) fn put_entry(node: &Node, stamp: Option<Stamp>, out: &mut Vec<u8>) {
     }
 }
 
+/// A path, and what stands there; nothing of what a directory holds.
+pub(super) fn put_at(path: &SyncPath, node: Option<(&Node, Option<Stamp>)>, out: &mut Vec<u8>) {
+    // A path has at most 4095 bytes.
+    out.extend_from_slice(&(path.as_bytes().len() as u16).to_le_bytes());
+    out.extend_from_slice(path.as_bytes());
+    match node {
+        None => out.push(NOTHING),
+        Some((node, stamp)) => {
+            out.push(tag(node, stamp));
+            put_entry(node, stamp, out);
+        }
+    }
+}
+
 /// Takes values off the front of bytes; `None` where they are not there, or are none.
 pub(super) struct Take<'a>(pub(super) &'a [u8]);
 
@@ -73,6 +88,17 @@ impl<'a> Take<'a> {
 
     pub(super) fn long(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    /// What [`put_at`] put.
+    pub(super) fn at(&mut self) -> Option<Change> {
+        let len = self.short()?;
+        let path = SyncPath::parse(self.bytes(usize::from(len))?).ok()?;
+        let node = match self.byte()? {
+            NOTHING => None,
+            tag => Some(self.entry(tag)?),
+        };
+        Some((path, node))
     }
 
     /// What [`put_entry`] put behind `tag`; a directory is empty.

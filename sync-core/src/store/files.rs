@@ -78,16 +78,23 @@ impl Directory {
         }
     }
 
-    /// Puts what `write` writes in the place of a file: whole and on the disk, or not at all. Returns the new file.
-    pub(super) fn replace(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
+    /// Puts what `write` writes in the place of a file: whole, or not at all. Returns the new file. `wait`: it is on the
+    /// disk then; else a power cut may leave a part of it.
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        wait: bool,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<File> {
+        let sync = |file: &File| if wait { file.sync_all() } else { Ok(()) };
         let temporary = format!("{name}.tmp");
         // A file of its own, never what a crash left: that may be open elsewhere, or have another mode.
         self.remove(&temporary)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(rustix::fs::openat(&self.handle, temporary.as_str(), flags, FILE_MODE)?);
-        let written = write(&mut file).and_then(|()| file.sync_all()).and_then(|()| {
+        let written = write(&mut file).and_then(|()| sync(&file)).and_then(|()| {
             rustix::fs::renameat(&self.handle, temporary.as_str(), &self.handle, name)?;
-            self.handle.sync_all()
+            sync(&self.handle)
         });
         if let Err(error) = written {
             // The first error is the one to tell; the space matters where the disk is full.

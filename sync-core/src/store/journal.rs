@@ -1,20 +1,25 @@
-//! What has changed since the snapshot: records of changes, appended with one write each time.
+//! What has happened since the snapshot: records of notes, appended with one write each time.
 
 use std::{
     fs::File,
     io::{self, BufReader, Seek, SeekFrom, Write},
 };
 
-use sync_proto::SyncPath;
-
 use super::{
-    Change,
-    codec::{NOTHING, Take, put_entry, tag},
+    Change, Note,
+    codec::{Take, put_at},
     record::{Fault, HEADER_BYTES, Header, Kind, Link, OVERHEAD_BYTES, Record, RecordReader, RecordWriter},
+    sent::{self, Sent},
 };
-use crate::tree::{self, Node, Stamp, Tree};
+use crate::tree::{self, Node, Tree};
 
-/// Payload bytes after which a record is closed. One append is one record up to this length.
+/// The first byte of a payload says what it is.
+const AGREED: u8 = 0;
+const SENT: u8 = 1;
+const ANSWERED: u8 = 2;
+const SETTLED: u8 = 3;
+
+/// Payload bytes after which a record is closed. One note is one record up to this length.
 const RECORD_BYTES: usize = 1 << 20;
 
 /// A journal that can be appended to.
@@ -23,6 +28,8 @@ pub(super) struct Journal {
     file: File,
     bytes: u64,
     records: RecordWriter,
+    /// Records that are to be written.
+    out: Vec<u8>,
 }
 
 impl Journal {
@@ -34,12 +41,18 @@ impl Journal {
     /// A journal of which only the header has been written.
     pub(super) fn fresh(file: File, generation: u64, link: Link) -> Self {
         let header = Header { kind: Kind::Journal, generation, link };
-        Self { file, bytes: HEADER_BYTES as u64, records: RecordWriter::new(header, 0) }
+        Self { file, bytes: HEADER_BYTES as u64, records: RecordWriter::new(header, 0), out: Vec::new() }
     }
 
-    /// Applies a journal to the tree of its snapshot, and cuts off what was not written whole. `None`: it belongs to an
+    /// Applies a journal to what its snapshot says, and cuts off what was not written whole. `None`: it belongs to an
     /// earlier snapshot, and this one has all that it says.
-    pub(super) fn open(file: File, generation: u64, link: Link, tree: &mut Tree) -> Result<Option<Self>, Fault> {
+    pub(super) fn open(
+        file: File,
+        generation: u64,
+        link: Link,
+        tree: &mut Tree,
+        sent: &mut Sent,
+    ) -> Result<Option<Self>, Fault> {
         let len = file.metadata()?.len();
         let mut reader = BufReader::with_capacity(64 << 10, file);
         let header = Header::read(Kind::Journal, &mut reader)?;
@@ -54,7 +67,8 @@ impl Journal {
         loop {
             match records.next()? {
                 Record::Whole(payload, _) => {
-                    replay(&payload, tree).ok_or_else(|| Fault::unknown("the journal does not fit its snapshot"))?;
+                    replay(&payload, tree, sent)
+                        .ok_or_else(|| Fault::unknown("the journal does not fit its snapshot"))?;
                     bytes += payload.len() as u64 + OVERHEAD_BYTES;
                 }
                 Record::End | Record::CutShort => break,
@@ -67,32 +81,45 @@ impl Journal {
             file.set_len(bytes)?;
         }
         file.seek(SeekFrom::Start(bytes))?;
-        Ok(Some(Self { file, bytes, records: RecordWriter::new(header, number) }))
+        Ok(Some(Self { file, bytes, records: RecordWriter::new(header, number), out: Vec::new() }))
     }
 
-    /// Appends changes. After an error the journal must not be used again; what was appended before is still whole.
-    pub(super) fn append(&mut self, changes: &[Change]) -> io::Result<()> {
-        let mut payload = Vec::new();
-        let mut out = Vec::new();
-        for (path, change) in changes {
-            match change {
-                Some((node, stamp)) => put_change(path, Some((node, *stamp)), &mut payload),
-                None => put_change(path, None, &mut payload),
+    /// Appends notes. After an error the journal must not be used again; what was appended before is still whole.
+    pub(super) fn append<'a>(&mut self, notes: impl Iterator<Item = &'a Note>) -> io::Result<()> {
+        for note in notes {
+            match note {
+                Note::Agreed(changes) => self.agreed(changes)?,
+                Note::Sent(number, intents) => sent::pieces(*number, intents, RECORD_BYTES, |piece| {
+                    let mut payload = vec![SENT];
+                    payload.extend_from_slice(piece);
+                    self.record(&payload)
+                })?,
+                Note::Answered(number) => {
+                    let mut payload = vec![ANSWERED];
+                    payload.extend_from_slice(&number.to_le_bytes());
+                    self.record(&payload)?;
+                }
+                Note::Settled => self.record(&[SETTLED])?,
             }
+        }
+        self.write()
+    }
+
+    fn agreed(&mut self, changes: &[Change]) -> io::Result<()> {
+        let mut payload = vec![AGREED];
+        for (path, change) in changes {
+            put_at(path, change.as_ref().map(|(node, stamp)| (node, *stamp)), &mut payload);
             if let Some((Node::Directory(dir), _)) = change {
                 for (below, node, stamp) in tree::walk(dir) {
                     // Too long to be a path: then nobody can say it, and it is not synchronised either.
                     let Ok(path) = path.join_path(&below) else { continue };
-                    put_change(&path, Some((node, stamp)), &mut payload);
-                    self.write_full(&mut payload, &mut out)?;
+                    put_at(&path, Some((node, stamp)), &mut payload);
+                    self.record_full(&mut payload)?;
                 }
             }
-            self.write_full(&mut payload, &mut out)?;
+            self.record_full(&mut payload)?;
         }
-        if !payload.is_empty() {
-            self.write_record(&mut payload, &mut out)?;
-        }
-        Ok(())
+        if payload.len() > 1 { self.record(&payload) } else { Ok(()) }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -109,50 +136,50 @@ impl Journal {
         self.file = file;
     }
 
-    fn write_full(&mut self, payload: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()> {
-        if payload.len() < RECORD_BYTES { Ok(()) } else { self.write_record(payload, out) }
+    fn record_full(&mut self, payload: &mut Vec<u8>) -> io::Result<()> {
+        if payload.len() >= RECORD_BYTES {
+            self.record(payload)?;
+            payload.truncate(1);
+        }
+        Ok(())
     }
 
-    fn write_record(&mut self, payload: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()> {
-        out.clear();
-        self.records.frame(payload, out)?;
-        if let Err(error) = self.file.write_all(out) {
+    fn record(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.records.frame(payload, &mut self.out)?;
+        if self.out.len() >= RECORD_BYTES { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if let Err(error) = self.file.write_all(&self.out) {
             // Not needed for the next open, which cuts off the rest itself; but the disk may be full.
             let _ = self.file.set_len(self.bytes);
             return Err(error);
         }
-        self.bytes += out.len() as u64;
-        payload.clear();
+        self.bytes += self.out.len() as u64;
+        self.out.clear();
         Ok(())
     }
 }
 
-fn put_change(path: &SyncPath, change: Option<(&Node, Option<Stamp>)>, out: &mut Vec<u8>) {
-    // A path has at most 4095 bytes.
-    out.extend_from_slice(&(path.as_bytes().len() as u16).to_le_bytes());
-    out.extend_from_slice(path.as_bytes());
-    match change {
-        None => out.push(NOTHING),
-        Some((node, stamp)) => {
-            out.push(tag(node, stamp));
-            put_entry(node, stamp, out);
-        }
-    }
-}
-
-/// Applies the changes of one record; `None` where they can't be.
-fn replay(payload: &[u8], tree: &mut Tree) -> Option<()> {
-    let mut bytes = Take(payload);
-    while !bytes.is_empty() {
-        let len = bytes.short()?;
-        let path = SyncPath::parse(bytes.bytes(usize::from(len))?).ok()?;
-        match bytes.byte()? {
-            NOTHING => drop(tree.remove(&path)),
-            tag => {
-                let (node, stamp) = bytes.entry(tag)?;
-                tree.insert(&path, node, stamp).ok()?;
+/// Applies one record; `None` where it can't be.
+fn replay(payload: &[u8], tree: &mut Tree, sent: &mut Sent) -> Option<()> {
+    let (kind, rest) = payload.split_first()?;
+    let mut bytes = Take(rest);
+    match *kind {
+        AGREED => {
+            while !bytes.is_empty() {
+                match bytes.at()? {
+                    (path, None) => drop(tree.remove(&path)),
+                    (path, Some((node, stamp))) => drop(tree.insert(&path, node, stamp).ok()?),
+                }
             }
         }
+        SENT => sent.read(rest)?,
+        ANSWERED => {
+            sent.answer(bytes.long()?);
+        }
+        SETTLED => sent.clear(),
+        _ => return None,
     }
     Some(())
 }

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 /// The first bytes of every state file, in every version to come.
 const MAGIC: &[u8; 8] = b"synctlST";
 /// The version of everything in a state file after the magic and the version itself.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Length of a header, in bytes: magic, version, kind, generation, link, check.
 pub(super) const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 32 + 32;
@@ -99,7 +99,7 @@ impl Header {
 
     /// The key of all checks in the file.
     fn key(self) -> [u8; 32] {
-        blake3::derive_key("synctl state file, format 1", &self.to_bytes())
+        blake3::derive_key("synctl state file, format 2", &self.to_bytes())
     }
 }
 

@@ -1,4 +1,4 @@
-//! A whole tree in a file: written once, read once, never changed.
+//! A whole tree in a file, and what was sent and not answered: written once, read once, never changed.
 
 use std::{
     fs::File,
@@ -14,12 +14,14 @@ use super::{
     codec::Take,
     entries::{TreeReader, TreeWriter},
     record::{Fault, HEADER_BYTES, Header, Kind, Link, Record, RecordReader, RecordWriter},
+    sent::{self, Sent},
 };
 use crate::tree::{Dir, Tree};
 
 /// The first byte of a payload says what it is.
 const ENTRIES: u8 = 0;
 const END: u8 = 1;
+const SENT: u8 = 2;
 
 /// How many records may have been read and not yet parsed: what bounds the memory.
 const RECORDS_AHEAD: usize = 4;
@@ -40,8 +42,8 @@ pub(super) fn check_depth(tree: &Tree) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes `tree`; returns the length in bytes and what its journal is tied to.
-pub(super) fn write(file: &mut File, generation: u64, tree: &Tree) -> io::Result<(u64, Link)> {
+/// Writes `tree` and `sent`; returns the length in bytes and what its journal is tied to.
+pub(super) fn write(file: &mut File, generation: u64, tree: &Tree, sent: &Sent) -> io::Result<(u64, Link)> {
     let header = Header { kind: Kind::Snapshot, generation, link: Link::default() };
     file.write_all(&header.to_bytes())?;
     let mut len = HEADER_BYTES as u64;
@@ -55,6 +57,15 @@ pub(super) fn write(file: &mut File, generation: u64, tree: &Tree) -> io::Result
         more = entries.fill(&mut payload, RECORD_BYTES);
         len += records.write(&payload, file)?.0;
     }
+    for (number, intents) in sent.batches() {
+        sent::pieces(number, intents, RECORD_BYTES, |piece| {
+            payload.clear();
+            payload.push(SENT);
+            payload.extend_from_slice(piece);
+            len += records.write(&payload, file)?.0;
+            Ok::<_, io::Error>(())
+        })?;
+    }
     payload.clear();
     payload.push(END);
     payload.extend_from_slice(&tree.entries().to_le_bytes());
@@ -63,10 +74,10 @@ pub(super) fn write(file: &mut File, generation: u64, tree: &Tree) -> io::Result
     Ok((len + end, link))
 }
 
-/// Reads a snapshot; what comes out is the very tree that was written, by its hash.
+/// Reads a snapshot; what comes out is the very tree that was written, by its hash, and what was sent.
 ///
 /// A million files are to be there in 0.3 s: so records are checked and directories hashed beside the parsing.
-pub(super) fn read(file: File) -> Result<(Header, Tree, Link), Fault> {
+pub(super) fn read(file: File) -> Result<(Header, Tree, Sent, Link), Fault> {
     let len = file.metadata()?.len();
     let mut file = BufReader::with_capacity(64 << 10, file);
     let header = Header::read(Kind::Snapshot, &mut file)?;
@@ -88,13 +99,14 @@ pub(super) fn read(file: File) -> Result<(Header, Tree, Link), Fault> {
                 dir.hash();
             });
         });
-        let (tree, link) = parse(&checked, TreeReader::new(finished))?;
-        Ok((header, tree, link))
+        let (tree, sent, link) = parse(&checked, TreeReader::new(finished))?;
+        Ok((header, tree, sent, link))
     })
 }
 
-fn parse(records: &Receiver<io::Result<Record>>, mut tree: TreeReader) -> Result<(Tree, Link), Fault> {
+fn parse(records: &Receiver<io::Result<Record>>, mut tree: TreeReader) -> Result<(Tree, Sent, Link), Fault> {
     let damaged = || Fault::unknown("the snapshot is damaged");
+    let mut sent = Sent::default();
     loop {
         let (payload, check) = match records.recv().map_err(|_| damaged())?? {
             Record::Whole(payload, check) => (payload, check),
@@ -103,12 +115,13 @@ fn parse(records: &Receiver<io::Result<Record>>, mut tree: TreeReader) -> Result
         };
         match payload.split_first() {
             Some((&ENTRIES, entries)) => tree.read(entries).map_err(|_| damaged())?,
+            Some((&SENT, piece)) => sent.read(piece).ok_or_else(damaged)?,
             Some((&END, end)) => {
                 let (tree, entries) = tree.finish().map_err(|_| damaged())?;
                 let mut end = Take(end);
                 let is_whole = end.long() == Some(entries) && end.array().map(TreeHash) == Some(tree.hash());
                 let is_last = matches!(records.recv(), Ok(Ok(Record::End)));
-                return if is_whole && is_last && end.is_empty() { Ok((tree, check)) } else { Err(damaged()) };
+                return if is_whole && is_last && end.is_empty() { Ok((tree, sent, check)) } else { Err(damaged()) };
             }
             _ => return Err(damaged()),
         }

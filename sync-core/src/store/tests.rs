@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod million;
+mod sent;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,7 +15,7 @@ use sync_proto::{ContentId, SyncPath, Target, message::ReplicaId};
 use tempfile::TempDir;
 
 use super::{
-    Change, DestinationLock, JOURNAL, Loaded, LockError, Pair, SNAPSHOT, Store, StoreError, default_state_dir,
+    Change, DestinationLock, JOURNAL, Loaded, LockError, Note, Pair, SNAPSHOT, Store, StoreError, default_state_dir,
 };
 use crate::tree::{Dir, Node, Stamp, Tree};
 
@@ -32,6 +33,10 @@ fn stamp(seed: i64) -> Option<Stamp> {
 
 fn put(at: &str, node: Node, stamp: Option<Stamp>) -> Change {
     (path(at), Some((node, stamp)))
+}
+
+fn agreed(changes: &[Change]) -> Vec<Note> {
+    vec![Note::Agreed(changes.to_vec())]
 }
 
 fn apply(tree: &mut Tree, changes: &[Change]) {
@@ -122,7 +127,7 @@ fn kept() -> (TempDir, Vec<Tree>) {
     store.snapshot(&sample()).unwrap();
     let mut trees = vec![sample()];
     for (changes, tree) in history(sample()) {
-        store.append(&changes).unwrap();
+        store.append(agreed(&changes)).unwrap();
         trees.push(tree);
     }
     (dir, trees)
@@ -134,7 +139,7 @@ fn keeps_what_it_was_given() {
     let (mut store, loaded) = open(dir.path());
     assert!(loaded.is_new && loaded.synced.is_none() && loaded.reason.is_some());
     assert!(store.wants_snapshot());
-    assert!(matches!(store.append(&[]), Err(StoreError::NeedsSnapshot { .. })));
+    assert!(matches!(store.append(agreed(&[])), Err(StoreError::NeedsSnapshot { .. })));
     store.snapshot(&Tree::new()).unwrap();
     assert!(!store.wants_snapshot());
     drop(store);
@@ -148,7 +153,7 @@ fn keeps_what_it_was_given() {
     // Appended one at a time, each time by a new process.
     for (changes, tree) in history(sample()) {
         let (mut store, _) = open(dir.path());
-        store.append(&changes).unwrap();
+        store.append(agreed(&changes)).unwrap();
         store.sync().unwrap();
         drop(store);
         assert_same(&reopen(dir.path()), &tree);
@@ -213,7 +218,7 @@ fn a_journal_cut_anywhere_gives_an_earlier_state() {
             assert!(index + 1 == trees.len() || len < whole.len());
             seen |= 1 << index;
             // What follows is kept.
-            store.append(&[put("after", file(1), None)]).unwrap();
+            store.append(agreed(&[put("after", file(1), None)])).unwrap();
             drop(store);
             let mut expected = synced;
             apply(&mut expected, &[put("after", file(1), None)]);
@@ -265,8 +270,8 @@ fn damage_in_the_middle_is_unknown() {
     check(&whole[..header - 1], "damaged header");
     check(b"", "not one");
     let mut newer = whole.clone();
-    newer[8] = 2;
-    check(&newer, "has format 2");
+    newer[8] = 3;
+    check(&newer, "has format 3");
     // A snapshot that ends early, or goes on behind its end.
     fs::write(&journal, &whole).unwrap();
     let snapshot = dir.path().join(SNAPSHOT);
@@ -292,7 +297,7 @@ fn a_crash_between_snapshot_and_journal() {
     let (old_snapshot, old_journal) = (fs::read(dir.path().join(SNAPSHOT)).unwrap(), fs::read(&journal).unwrap());
     let (mut store, loaded) = open(dir.path());
     store.snapshot(&loaded.synced.unwrap()).unwrap();
-    store.append(&[put("later", file(1), None)]).unwrap();
+    store.append(agreed(&[put("later", file(1), None)])).unwrap();
     drop(store);
     let new_journal = fs::read(&journal).unwrap();
 
@@ -329,15 +334,15 @@ fn an_append_that_fails_closes_the_journal() {
     let (dir, trees) = kept();
     let (mut store, _) = open(dir.path());
     store.journal.as_mut().unwrap().replace_file(File::open(dir.path().join(JOURNAL)).unwrap());
-    assert!(matches!(store.append(&[put("a", file(1), None)]), Err(StoreError::Io { .. })));
+    assert!(matches!(store.append(agreed(&[put("a", file(1), None)])), Err(StoreError::Io { .. })));
     assert!(store.wants_snapshot());
-    assert!(matches!(store.append(&[put("b", file(1), None)]), Err(StoreError::NeedsSnapshot { .. })));
+    assert!(matches!(store.append(agreed(&[put("b", file(1), None)])), Err(StoreError::NeedsSnapshot { .. })));
     drop(store);
     assert_same(&reopen(dir.path()), trees.last().unwrap());
 
     let (mut store, _) = open(dir.path());
     store.snapshot(&sample()).unwrap();
-    store.append(&[put("b", file(1), None)]).unwrap();
+    store.append(agreed(&[put("b", file(1), None)])).unwrap();
 }
 
 #[test]
@@ -349,14 +354,14 @@ fn appending_costs_what_changed_and_a_long_journal_asks_for_a_snapshot() {
     store.snapshot(&tree).unwrap();
     let size = || fs::metadata(dir.path().join(JOURNAL)).unwrap().len();
     let before = size();
-    store.append(&[put("00042", file(2), stamp(1))]).unwrap();
+    store.append(agreed(&[put("00042", file(2), stamp(1))])).unwrap();
     let one = size() - before;
     assert!(one < 150, "{one} bytes");
 
     let changes: Vec<_> = (0..5000).map(|n| put(&format!("{n:05}"), file(3), stamp(n))).collect();
     let mut rounds = 0;
     while !store.wants_snapshot() {
-        store.append(&changes).unwrap();
+        store.append(agreed(&changes)).unwrap();
         rounds += 1;
     }
     assert!((2..5).contains(&rounds), "{rounds} rounds");
@@ -376,7 +381,7 @@ fn a_large_directory_goes_into_the_journal_in_records() {
     store.snapshot(&Tree::new()).unwrap();
     let items = (0..30_000).map(|n| (format!("{n:05}").into_bytes().into(), file(1), stamp(n))).collect();
     let change = put("big", Node::Directory(Dir::from_sorted(items)), None);
-    store.append(std::slice::from_ref(&change)).unwrap();
+    store.append(agreed(std::slice::from_ref(&change))).unwrap();
     drop(store);
     let mut tree = Tree::new();
     apply(&mut tree, &[change]);

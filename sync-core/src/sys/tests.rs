@@ -163,7 +163,9 @@ fn an_unnamed_file_appears_whole_and_replaces_nothing() {
     let (dir, root) = root();
     let mut file = match root.unnamed_file(0o644) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::Unsupported => return println!("skipped: no unnamed files here"),
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            return crate::skipped::skipped("no unnamed files here");
+        }
         Err(error) => panic!("{error}"),
     };
     file.write_all(b"whole").unwrap();

@@ -16,9 +16,9 @@ use sync_core::{
 
 use super::lab::{Lab, a_moment, eventually, noise, options};
 
-type Change<'a> = Box<dyn Fn() + 'a>;
+pub(super) type Change<'a> = Box<dyn Fn() + 'a>;
 
-fn populate(lab: &Lab) {
+pub(super) fn populate(lab: &Lab) {
     for number in 0..300 {
         lab.write(&format!("many/{}/{number}.txt", number % 7), format!("file {number}\n").repeat(number));
     }
@@ -56,120 +56,130 @@ async fn the_first_sync_brings_everything_over() {
     running.stop().await;
 }
 
+/// Everything that a hand can do to the tree that [`populate`] makes, on the side whose root has this name.
+#[expect(clippy::too_many_lines, reason = "a table")]
+pub(super) fn changes<'a>(lab: &'a Lab, root: &'static str) -> Vec<(&'static str, Change<'a>)> {
+    let at = move |name: &str| lab.path(root).join(name);
+    let write = move |name: &str, content: &dyn AsRef<[u8]>| super::lab::write(&at(name), content);
+    vec![
+        ("a new file", Box::new(move || write("new", &"new"))),
+        ("an edit", Box::new(move || write("new", &"edited"))),
+        ("an edit of the same length", Box::new(move || write("new", &"EDITED"))),
+        ("an appended line", Box::new(move || write("many/3/3.txt", &"file 3\n".repeat(4)))),
+        ("a truncated file", Box::new(move || write("many/3/3.txt", &""))),
+        (
+            "a rename over",
+            Box::new(move || {
+                write(".new.tmp", &"by rename");
+                fs::rename(at(".new.tmp"), at("new")).unwrap();
+            }),
+        ),
+        ("a renamed file", Box::new(move || fs::rename(at("new"), at("deep/newer")).unwrap())),
+        (
+            "an executable bit",
+            Box::new(move || {
+                fs::set_permissions(at("deep/newer"), fs::Permissions::from_mode(0o755)).unwrap();
+            }),
+        ),
+        (
+            "the bit taken away",
+            Box::new(move || {
+                fs::set_permissions(at("deep/newer"), fs::Permissions::from_mode(0o644)).unwrap();
+            }),
+        ),
+        ("a hard link", Box::new(move || fs::hard_link(at("deep/newer"), at("hard")).unwrap())),
+        ("a symlink", Box::new(move || symlink("hard", at("soft")).unwrap())),
+        (
+            "a symlink that points elsewhere",
+            Box::new(move || {
+                fs::remove_file(at("soft")).unwrap();
+                symlink("deep/newer", at("soft")).unwrap();
+            }),
+        ),
+        ("a new directory", Box::new(move || write("d/e/f/g", &"far down"))),
+        ("a renamed directory", Box::new(move || fs::rename(at("d"), at("many/d")).unwrap())),
+        ("a change in a renamed directory", Box::new(move || write("many/d/e/f/g", &"further down"))),
+        (
+            "a file in place of a directory",
+            Box::new(move || {
+                fs::remove_dir_all(at("many/d")).unwrap();
+                write("many/d", &"flat");
+            }),
+        ),
+        (
+            "a directory in place of a file",
+            Box::new(move || {
+                fs::remove_file(at("many/d")).unwrap();
+                write("many/d/again", &"nested");
+            }),
+        ),
+        (
+            "a directory in place of a symlink",
+            Box::new(move || {
+                fs::remove_file(at("link")).unwrap();
+                write("link/real", &"real");
+            }),
+        ),
+        (
+            "a directory made anew",
+            Box::new(move || {
+                fs::remove_dir_all(at("many/d")).unwrap();
+                write("many/d/other", &"other");
+            }),
+        ),
+        ("a file in a directory made anew", Box::new(move || write("many/d/later", &"later"))),
+        (
+            "a directory moved out and made anew",
+            Box::new(move || {
+                fs::rename(at("many/d"), lab.path("outside")).unwrap();
+                fs::create_dir(at("many/d")).unwrap();
+            }),
+        ),
+        ("a file in a directory that stands where one was moved out", Box::new(move || write("many/d/new", &"new"))),
+        ("a directory moved in", Box::new(move || fs::rename(lab.path("outside"), at("inside")).unwrap())),
+        ("a file in a directory moved in", Box::new(move || write("inside/another", &"another"))),
+        (
+            "two directories exchanged",
+            Box::new(move || {
+                fs::rename(at("inside"), at("swap")).unwrap();
+                fs::rename(at("many/d"), at("inside")).unwrap();
+                fs::rename(at("swap"), at("many/d")).unwrap();
+            }),
+        ),
+        ("a removed file", Box::new(move || fs::remove_file(at("hard")).unwrap())),
+        (
+            "so many new files that the next is no mass deletion",
+            Box::new(move || (0..320).for_each(|number| write(&format!("more/{number}"), &"more"))),
+        ),
+        ("a removed tree", Box::new(move || fs::remove_dir_all(at("many")).unwrap())),
+        ("a large file edited", Box::new(move || write("three megabytes", &noise(3 << 20, 2)))),
+        ("a large file made small", Box::new(move || write("three megabytes", &"small"))),
+        ("a small file made large", Box::new(move || write("three megabytes", &noise(5 << 20, 3)))),
+        (
+            "a large file moved away while it is read",
+            Box::new(move || {
+                write("moved", &noise(20 << 20, 4));
+                fs::rename(at("moved"), lab.path("out of here")).unwrap();
+            }),
+        ),
+        (
+            "a large file replaced by a small one while it is read",
+            Box::new(move || {
+                write("three megabytes", &noise(20 << 20, 5));
+                write("small.tmp", &"small again");
+                fs::rename(at("small.tmp"), at("three megabytes")).unwrap();
+            }),
+        ),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_of_change_goes_over() {
     let lab = Lab::new();
     populate(&lab);
     let running = lab.start().await;
     running.ready().await;
-    let alpha = |name: &str| lab.alpha(name);
-    let changes: Vec<(&str, Change<'_>)> = vec![
-        ("a new file", Box::new(|| lab.write("new", "new"))),
-        ("an edit", Box::new(|| lab.write("new", "edited"))),
-        ("an edit of the same length", Box::new(|| lab.write("new", "EDITED"))),
-        ("an appended line", Box::new(|| lab.write("many/3/3.txt", "file 3\n".repeat(4)))),
-        ("a truncated file", Box::new(|| lab.write("many/3/3.txt", ""))),
-        (
-            "a rename over",
-            Box::new(|| {
-                lab.write(".new.tmp", "by rename");
-                fs::rename(alpha(".new.tmp"), alpha("new")).unwrap();
-            }),
-        ),
-        ("a renamed file", Box::new(|| fs::rename(alpha("new"), alpha("deep/newer")).unwrap())),
-        (
-            "an executable bit",
-            Box::new(|| {
-                fs::set_permissions(alpha("deep/newer"), fs::Permissions::from_mode(0o755)).unwrap();
-            }),
-        ),
-        (
-            "the bit taken away",
-            Box::new(|| {
-                fs::set_permissions(alpha("deep/newer"), fs::Permissions::from_mode(0o644)).unwrap();
-            }),
-        ),
-        ("a hard link", Box::new(|| fs::hard_link(alpha("deep/newer"), alpha("hard")).unwrap())),
-        ("a symlink", Box::new(|| symlink("hard", alpha("soft")).unwrap())),
-        (
-            "a symlink that points elsewhere",
-            Box::new(|| {
-                fs::remove_file(alpha("soft")).unwrap();
-                symlink("deep/newer", alpha("soft")).unwrap();
-            }),
-        ),
-        ("a new directory", Box::new(|| lab.write("d/e/f/g", "far down"))),
-        ("a renamed directory", Box::new(|| fs::rename(alpha("d"), alpha("many/d")).unwrap())),
-        ("a change in a renamed directory", Box::new(|| lab.write("many/d/e/f/g", "further down"))),
-        (
-            "a file in place of a directory",
-            Box::new(|| {
-                fs::remove_dir_all(alpha("many/d")).unwrap();
-                lab.write("many/d", "flat");
-            }),
-        ),
-        (
-            "a directory in place of a file",
-            Box::new(|| {
-                fs::remove_file(alpha("many/d")).unwrap();
-                lab.write("many/d/again", "nested");
-            }),
-        ),
-        (
-            "a directory in place of a symlink",
-            Box::new(|| {
-                fs::remove_file(alpha("link")).unwrap();
-                lab.write("link/real", "real");
-            }),
-        ),
-        (
-            "a directory made anew",
-            Box::new(|| {
-                fs::remove_dir_all(alpha("many/d")).unwrap();
-                lab.write("many/d/other", "other");
-            }),
-        ),
-        ("a file in a directory made anew", Box::new(|| lab.write("many/d/later", "later"))),
-        (
-            "a directory moved out and made anew",
-            Box::new(|| {
-                fs::rename(alpha("many/d"), lab.path("outside")).unwrap();
-                fs::create_dir(alpha("many/d")).unwrap();
-            }),
-        ),
-        ("a file in a directory that stands where one was moved out", Box::new(|| lab.write("many/d/new", "new"))),
-        ("a directory moved in", Box::new(|| fs::rename(lab.path("outside"), alpha("inside")).unwrap())),
-        ("a file in a directory moved in", Box::new(|| lab.write("inside/another", "another"))),
-        (
-            "two directories exchanged",
-            Box::new(|| {
-                fs::rename(alpha("inside"), alpha("swap")).unwrap();
-                fs::rename(alpha("many/d"), alpha("inside")).unwrap();
-                fs::rename(alpha("swap"), alpha("many/d")).unwrap();
-            }),
-        ),
-        ("a removed file", Box::new(|| fs::remove_file(alpha("hard")).unwrap())),
-        ("a removed tree", Box::new(|| fs::remove_dir_all(alpha("many")).unwrap())),
-        ("a large file edited", Box::new(|| lab.write("three megabytes", noise(3 << 20, 2)))),
-        ("a large file made small", Box::new(|| lab.write("three megabytes", "small"))),
-        ("a small file made large", Box::new(|| lab.write("three megabytes", noise(5 << 20, 3)))),
-        (
-            "a large file moved away while it is read",
-            Box::new(|| {
-                lab.write("moved", noise(20 << 20, 4));
-                fs::rename(alpha("moved"), lab.path("out of here")).unwrap();
-            }),
-        ),
-        (
-            "a large file replaced by a small one while it is read",
-            Box::new(|| {
-                lab.write("three megabytes", noise(20 << 20, 5));
-                lab.write("small.tmp", "small again");
-                fs::rename(alpha("small.tmp"), alpha("three megabytes")).unwrap();
-            }),
-        ),
-    ];
-    for (what, change) in changes {
+    for (what, change) in changes(&lab, "alpha") {
         eprintln!("{what}");
         change();
         running.flush().await;

@@ -75,7 +75,7 @@ impl Lab {
 }
 
 pub(super) fn options() -> SessionOptions {
-    SessionOptions { mode: Mode::OneWaySafe, ignore: IgnoreSettings::default(), credentials: None, state_dir: None }
+    SessionOptions { mode: Mode::OneWaySafe, ..SessionOptions::default() }
 }
 
 pub(super) fn ignoring(patterns: &[&str]) -> IgnoreSettings {

@@ -169,7 +169,8 @@ async fn a_full_disk_stops_one_file_and_not_the_session() {
         .status()
         .is_ok_and(|status| status.success());
     if !mount {
-        eprintln!("SKIPPED a_full_disk_stops_one_file_and_not_the_session: can't mount a tmpfs");
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED a_full_disk_stops_one_file_and_not_the_session: can't mount a tmpfs");
         return;
     }
     let unmount = Unmount(beta.clone());

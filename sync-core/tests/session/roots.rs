@@ -81,9 +81,15 @@ async fn roots_that_can_t_be_are_refused_at_the_start() {
     };
     assert!(matches!(start("missing", "beta").await, StartError::SourceMissing(_)));
     assert!(matches!(start("alpha/file", "beta").await, StartError::SourceNotDirectory(_)));
-    assert!(matches!(start("alpha", "alpha").await, StartError::Overlap { .. }));
-    assert!(matches!(start("alpha", "alpha/inner").await, StartError::Overlap { .. }));
-    assert!(matches!(start("alpha/inner", "alpha").await, StartError::Overlap { .. }));
+    for (source, destination, words) in [
+        ("alpha", "alpha", "are the same directory, "),
+        ("alpha", "alpha/inner", "/alpha/inner lies inside the source "),
+        ("alpha/inner", "alpha", "/alpha/inner lies inside the destination "),
+    ] {
+        let error = start(source, destination).await;
+        assert!(matches!(error, StartError::Overlap { .. }));
+        assert!(error.to_string().contains(words), "{error}");
+    }
     assert!(matches!(start("beta", "alpha/file").await, StartError::Destination(_)));
     let nowhere = Destination::Quic { host: "127.0.0.1".to_owned(), port: 1, path: lab.path("beta") };
     let keyless = Session::start(&lab.path("alpha"), nowhere, options()).await;

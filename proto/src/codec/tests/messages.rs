@@ -127,9 +127,25 @@ fn listing() -> impl Strategy<Value = Listing> {
 }
 
 fn changes() -> impl Strategy<Value = Changes> {
-    let change = (path(), option::of(entry())).prop_map(|(path, entry)| Change { path, entry });
-    (bounded(change), any::<bool>(), any::<bool>(), problems())
-        .prop_map(|(changes, settled, complete, problems)| Changes { changes, settled, complete, problems })
+    let pushed = prop_oneof![
+        blob().prop_map(Pushed::Raw),
+        blob().prop_map(Pushed::Zstd),
+        (any::<[u8; 32]>(), blob()).prop_map(|(base, delta)| Pushed::Delta { base: ContentId(base), delta }),
+    ];
+    let change = (path(), option::of(entry()), option::of(pushed)).prop_map(|(path, entry, content)| Change {
+        path,
+        entry,
+        content,
+    });
+    (bounded(change), any::<bool>(), any::<bool>(), problems(), any::<u64>()).prop_map(
+        |(changes, settled, complete, problems, age_micros)| Changes {
+            changes,
+            settled,
+            complete,
+            problems,
+            age_micros,
+        },
+    )
 }
 
 fn outcomes() -> impl Strategy<Value = Outcomes> {
@@ -156,10 +172,53 @@ fn need() -> impl Strategy<Value = Need> {
     })
 }
 
-pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
-    let open = (any::<u32>(), any::<[u8; 16]>(), blob(), ignore()).prop_map(|(session, controller, root, ignore)| {
-        Open { session: SessionId(session), controller: ReplicaId(controller), root, ignore }
+fn fetch() -> impl Strategy<Value = Fetch> {
+    let wanted = (path(), entry(), option::of(any::<[u8; 32]>())).prop_map(|(path, entry, base)| Wanted {
+        path,
+        entry,
+        base: base.map(ContentId),
     });
+    (any::<u64>(), any::<bool>(), bounded(wanted)).prop_map(|(id, urgent, files)| Fetch {
+        id: BatchId(id),
+        urgent,
+        files,
+    })
+}
+
+pub(super) fn fetched() -> impl Strategy<Value = Fetched> {
+    let supply = prop_oneof![
+        blob().prop_map(Supply::Raw),
+        blob().prop_map(Supply::Zstd),
+        blob().prop_map(Supply::Delta),
+        Just(Supply::Changed),
+        problem().prop_map(Supply::Failed),
+    ];
+    (any::<u64>(), any::<u32>(), bounded(supply)).prop_map(|(id, first, contents)| Fetched {
+        id: BatchId(id),
+        first,
+        contents,
+    })
+}
+
+fn described() -> impl Strategy<Value = Described> {
+    let kind = prop::sample::select(vec![
+        FoundKind::File,
+        FoundKind::Directory,
+        FoundKind::Symlink,
+        FoundKind::Other,
+        FoundKind::Unknown,
+    ]);
+    let found = (kind, any::<u64>(), any::<u64>()).prop_map(|(kind, len, modified)| Found { kind, len, modified });
+    (any::<u64>(), bounded(option::of(found))).prop_map(|(id, found)| Described { id: BatchId(id), found })
+}
+
+pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
+    let open = (any::<u32>(), any::<[u8; 16]>(), blob(), ignore(), any::<bool>()).prop_map(
+        |(session, controller, root, ignore, push)| {
+            let (session, controller) = (SessionId(session), ReplicaId(controller));
+            Open { session, controller, root, ignore, push }
+        },
+    );
     prop_oneof![
         open.prop_map(ToAgent::Open),
         bounded(path()).prop_map(ToAgent::TreeRequest),
@@ -167,6 +226,10 @@ pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
         Just(ToAgent::Rescan),
         any::<u64>().prop_map(ToAgent::Ping),
         sentence().prop_map(ToAgent::Goodbye),
+        fetch().prop_map(ToAgent::Fetch),
+        (any::<u64>(), bounded(path())).prop_map(|(id, paths)| ToAgent::Describe(Describe { id: BatchId(id), paths })),
+        need().prop_map(ToAgent::Need),
+        any::<u64>().prop_map(ToAgent::Flush),
     ]
 }
 
@@ -180,6 +243,9 @@ pub(super) fn to_controller() -> impl Strategy<Value = ToController> {
         need().prop_map(ToController::Need),
         any::<u64>().prop_map(ToController::Pong),
         sentence().prop_map(ToController::Goodbye),
+        fetched().prop_map(ToController::Fetched),
+        described().prop_map(ToController::Described),
+        any::<u64>().prop_map(ToController::Flushed),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sync_core::session::event::Latency;
+use sync_core::session::event::{Latency, Received, Synced};
 use sync_proto::{ContentId, SyncPath, Target};
 
 use super::*;
@@ -39,6 +39,28 @@ fn a_save_is_a_line() {
     check(&synced(vec![(b"a", Action::Removed)], None), Tone::Good, "removed a  231 B");
     let moved = Action::Moved { from: path(b"old") };
     check(&synced(vec![(b"new", moved)], latency), Tone::Good, "moved old -> new  231 B  0.62 ms");
+}
+
+#[test]
+fn what_came_from_the_destination_says_so() {
+    let paths = vec![SyncedPath { path: path(b"a"), action: Action::Modified }];
+    let latency = Some(Duration::from_micros(620));
+    check(
+        &Event::Received(Received { paths, content_bytes: 9, wire_bytes: 231, latency }),
+        Tone::Good,
+        "modified a  231 B  0.62 ms  from the destination",
+    );
+}
+
+#[test]
+fn a_halt_that_can_be_lifted_says_how() {
+    let halted = |reason: &str| Event::Halted { reason: reason.to_owned() };
+    check(&halted("root gone"), Tone::Bad, "halted: root gone");
+    check(
+        &halted("put it back, or allow the deletions"),
+        Tone::Bad,
+        "halted: put it back, or allow the deletions with `synctl resume`",
+    );
 }
 
 #[test]
@@ -108,6 +130,7 @@ fn every_problem_says_what_where_and_what_to_do() {
         ProblemKind::TooLarge,
         ProblemKind::Exhausted,
         ProblemKind::Io,
+        ProblemKind::Refused,
     ];
     for (kind, side) in kinds.into_iter().flat_map(|kind| [(kind, Side::Alpha), (kind, Side::Beta)]) {
         let (what, remedy) = words(kind, side);
@@ -144,7 +167,7 @@ fn conflicts_say_what_stands_where() {
     assert_eq!(
         conflict(file(1200, false), Some(Entry::Directory), file(3, false)),
         "conflict: a: a file of 1.2 kB at the source, a directory at the destination; both changed since they were in \
-         sync; both are left alone; to take the source's, delete or move the one at the destination"
+         sync; both are left alone; settle it with `synctl resolve PATH --keep alpha|beta|both`"
     );
     let shown = conflict(None, file(2, true), None);
     assert!(shown.contains("nothing at the source, an executable of 2 B at the destination"), "{shown}");
@@ -169,7 +192,7 @@ fn conflicts_say_who_changed() {
 
 #[test]
 fn the_rest_is_told_with_its_weight() {
-    let displaced = Event::Displaced { path: path(b"a"), kept: path(b".synctl/displaced/1-a") };
+    let displaced = Event::Displaced { side: Side::Beta, path: path(b"a"), kept: path(b".synctl/displaced/1-a") };
     let text = line(&displaced).unwrap().painted(false);
     assert!(text.contains("kept") && text.contains(".synctl/displaced/1-a beneath the destination"), "{text}");
     check(&Event::Halted { reason: "the root is gone".into() }, Tone::Bad, "halted: the root is gone");

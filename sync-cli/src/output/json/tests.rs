@@ -103,6 +103,7 @@ fn problems() {
         (ProblemKind::TooLarge, "too_large"),
         (ProblemKind::Exhausted, "exhausted"),
         (ProblemKind::Io, "io"),
+        (ProblemKind::Refused, "refused"),
     ];
     for (kind, name) in kinds {
         let event = Event::Problem(PathProblem {
@@ -153,9 +154,23 @@ fn conflicts_and_what_a_race_displaced() {
     );
     check(&Event::ConflictSolved { path: path(b"a") }, "conflict_solved", json!({"path": "a"}));
     check(
-        &Event::Displaced { path: path(b"a"), kept: path(b".synctl/displaced/1-a") },
+        &Event::Displaced { side: Side::Beta, path: path(b"a"), kept: path(b".synctl/displaced/1-a") },
         "displaced",
-        json!({"path": "a", "kept": {"path": ".synctl/displaced/1-a"}}),
+        json!({"side": "beta", "path": "a", "kept": {"path": ".synctl/displaced/1-a"}}),
+    );
+}
+
+#[test]
+fn what_came_from_beta() {
+    let paths = vec![SyncedPath { path: path(b"new"), action: Action::Moved { from: path(b"old") } }];
+    let latency = Some(Duration::from_micros(900));
+    check(
+        &Event::Received(Received { paths, content_bytes: 7, wire_bytes: 5, latency }),
+        "received",
+        json!({
+            "paths": [{"path": "new", "action": "moved", "from": {"path": "old"}}],
+            "content_bytes": 7, "wire_bytes": 5, "latency_us": 900,
+        }),
     );
 }
 

@@ -79,7 +79,10 @@ fn check(fault: &str, lie: impl AsyncFn(&mut Liar)) {
     let (watch, grown) = play(async {
         let listener =
             Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &credentials(&lab, Role::Agent)).unwrap();
-        let watch = Watch::start(lab.command("watch", listener.local_addr().port()));
+        // In this mode nothing at all is written at alpha, whatever it says.
+        let mut command = lab.command("watch", listener.local_addr().port());
+        command.args(["--mode", "one-way-safe"]);
+        let watch = Watch::start(command);
         let memory = Memory::of(watch.pid());
         let lying = async {
             loop {
@@ -136,7 +139,13 @@ fn check_said(fault: &str, bytes: &[u8]) {
 
 fn changes(changes: Vec<Change>) -> ToController {
     let changes = Bounded::new(changes).unwrap();
-    ToController::Changes(Changes { changes, settled: true, complete: true, problems: Problems::new([]) })
+    ToController::Changes(Changes {
+        changes,
+        settled: true,
+        complete: true,
+        problems: Problems::new([]),
+        age_micros: 0,
+    })
 }
 
 fn listing_of(path: SyncPath, entries: Vec<Listed>, last: bool) -> ToController {
@@ -276,7 +285,8 @@ fn fault_45_an_agent_that_floods_and_stalls() {
                 detail: Sentence::new("\x1b[2J".repeat(100)),
             };
             let problems = Problems::new((0..256).map(problem));
-            let changes = Changes { changes: Bounded::default(), settled: true, complete: false, problems };
+            let changes =
+                Changes { changes: Bounded::default(), settled: true, complete: false, problems, age_micros: 0 };
             liar.say(&ToController::Changes(changes)).await;
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -292,6 +302,7 @@ fn fault_45_an_agent_that_floods_and_stalls() {
                     len: 1,
                     executable: false,
                 }),
+                content: None,
             };
             liar.say(&changes((0..4096).map(change).collect())).await;
         }

@@ -167,6 +167,7 @@ pub(super) fn open(session: u32, root: &Path) -> ToAgent {
         controller: ReplicaId(rand()),
         root: blob(root.as_os_str().as_encoded_bytes()),
         ignore: IgnoreSettings::default(),
+        push: false,
     })
 }
 

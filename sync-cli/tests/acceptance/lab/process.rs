@@ -115,7 +115,17 @@ pub(in super::super) struct Agent {
 }
 
 impl Agent {
-    pub(super) fn start(mut command: Command) -> Self {
+    pub(in super::super) fn start(command: Command) -> Self {
+        let shown = format!("{command:?}");
+        Self::begin(command).unwrap_or_else(|log| panic!("{shown} did not say where it listens: {log}"))
+    }
+
+    /// `None`: it ended before it listened.
+    pub(in super::super) fn start_unless_it_ends(command: Command) -> Option<Self> {
+        Self::begin(command).ok()
+    }
+
+    fn begin(mut command: Command) -> Result<Self, String> {
         let mut child = Guarded::start(&mut command);
         let (stdout, stderr) = child.take_output();
         let stderr = drained(stderr);
@@ -131,12 +141,17 @@ impl Agent {
             }
         });
         match port.recv_timeout(PATIENCE) {
-            Ok(Ok(port)) => Self { child, stderr: Some(stderr), port },
-            missing => {
+            Ok(Ok(port)) => Ok(Self { child, stderr: Some(stderr), port }),
+            _ => {
                 drop(child);
-                panic!("{command:?} did not say where it listens ({missing:?}): {}", stderr.join().unwrap())
+                Err(stderr.join().unwrap())
             }
         }
+    }
+
+    /// Whether it is dead, by whatever hand.
+    pub(in super::super) fn has_ended(&mut self) -> bool {
+        self.child.wait(Duration::ZERO).is_ok()
     }
 
     pub(in super::super) fn pid(&self) -> u32 {
@@ -144,8 +159,10 @@ impl Agent {
     }
 
     /// Ends it as a power cut would, and waits until it is gone.
-    pub(in super::super) fn kill(self) -> u16 {
-        self.child.signal(Signal::KILL);
+    pub(in super::super) fn kill(mut self) -> u16 {
+        if !self.has_ended() {
+            self.child.signal(Signal::KILL);
+        }
         self.port
     }
 

@@ -46,6 +46,11 @@ impl Watch {
         self.child.pid()
     }
 
+    /// Whether it is dead, by whatever hand.
+    pub(in super::super) fn has_ended(&mut self) -> bool {
+        self.child.wait(Duration::ZERO).is_ok()
+    }
+
     /// Everything said so far. Each line was an object with its event's name and the format's version.
     pub(in super::super) fn events(&self) -> Vec<Value> {
         let events = self.said.events.lock().unwrap().clone();

@@ -53,9 +53,9 @@ fn a_save_looks_at_its_own_path_alone_in_any_tree() {
         let looked = Counted::default();
         let sides = Sides { alpha: &alpha, beta: &beta, synced: &before, scope: &looked };
         let limits = Limits { steps_max: 100, guard: &looked };
-        assert_eq!(reconcile(sides, Mode::OneWaySafe, &limits).steps.len(), 1);
+        assert_eq!(reconcile(sides, Mode::OneWaySafe, &limits).at_beta.len(), 1);
         assert_eq!(looked.0.get(), depth);
-        assert_eq!(reconcile_at(sides, Mode::OneWaySafe, &limits, &path(at)).unwrap().steps.len(), 1);
+        assert_eq!(reconcile_at(sides, Mode::OneWaySafe, &limits, &path(at)).unwrap().at_beta.len(), 1);
         // A page a level of each tree.
         let mut rows = merge([Some(after.root()), Some(before.root())]);
         assert_eq!(rows.by_ref().count(), 1);
@@ -76,7 +76,7 @@ fn what_beta_has_beside_costs_a_save_nothing() {
     let looked = Counted::default();
     let sides = Sides { alpha: &alpha, beta: &beta, synced: &synced, scope: &looked };
     let found = reconcile(sides, Mode::OneWaySafe, &Limits { steps_max: 100, guard: &looked });
-    assert_eq!(found.steps.len(), 1);
+    assert_eq!(found.at_beta.len(), 1);
     assert!(looked.0.get() <= 5, "{}", looked.0.get());
 }
 

@@ -57,7 +57,10 @@ fn a_failure_waits_longer_each_time_and_is_reported_once() {
     (id, _) = sent(&mut engine);
     answer(&mut engine, id, vec![Outcome::Applied], now);
     let told = reports(&mut engine);
-    assert!(told.contains(&Report::Solved(path("f"))) && told.contains(&Report::InSync), "{told:?}");
+    assert!(
+        told.contains(&Report::Solved { side: Side::Beta, path: path("f") }) && told.contains(&Report::InSync),
+        "{told:?}"
+    );
     assert_eq!(engine.timeout(), None);
 }
 
@@ -76,7 +79,7 @@ fn what_time_does_not_mend_waits_for_a_change() {
     assert!(!reports(&mut engine).iter().any(|report| matches!(report, Report::Failed { .. })), "said already");
     alpha.insert(&path("f"), file(1), None).unwrap();
     engine.handle_alpha(update(&alpha, &[]));
-    assert!(reports(&mut engine).contains(&Report::Solved(path("f"))));
+    assert!(reports(&mut engine).contains(&Report::Solved { side: Side::Beta, path: path("f") }));
     assert!(engine.is_in_sync());
 }
 
@@ -121,7 +124,7 @@ fn a_missing_base_is_sent_whole_at_once_and_then_waits() {
     let (mut engine, _, id) = editing();
     answer(&mut engine, id, vec![Outcome::BaseMissing], NOW);
     let (id, operations) = sent(&mut engine);
-    assert!(matches!(&operations[..], [Planned::Put { source: Source::AlphaWhole, .. }]));
+    assert!(matches!(&operations[..], [Planned::Put { source: Source::SenderWhole, .. }]));
     answer(&mut engine, id, vec![Outcome::BaseMissing], NOW);
     assert!(reports(&mut engine).iter().any(|report| matches!(report, Report::Failed { retried: true, .. })));
     assert_eq!(engine.timeout(), Some(NOW + Duration::from_secs(1)));

@@ -125,10 +125,12 @@ fn a_large_subtree_is_not_moved_or_removed_on_the_urgent_lane() {
     insert(&mut alpha, "x", file(1));
     alpha.remove(&path("new"));
     engine.handle_alpha(update(&alpha, &["new"]));
+    assert!(engine.halted().is_some() && batches(&drain(&mut engine)).is_empty());
+    engine.handle_deletions_allowed();
     assert!(
         batches(&drain(&mut engine))
             .iter()
-            .any(|(_, urgent, operations)| { !urgent && matches!(&operations[..], [Planned::Remove { .. }]) })
+            .any(|(_, urgent, operations)| { !urgent && matches!(&operations[..], [.., Planned::Remove { .. }]) })
     );
 }
 
@@ -173,7 +175,7 @@ fn when_the_first_of_a_burst_fails_the_last_is_planned_from_what_is_there() {
         path: path("f"),
         old: Some(file(0).entry()),
         entry: file(8).entry(),
-        source: crate::engine::plan::Source::Alpha,
+        source: crate::engine::plan::Source::Sender,
     };
     assert_eq!(again[0].2, [put]);
     for (id, _, _) in &sent[1..] {

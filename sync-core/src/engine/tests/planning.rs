@@ -14,7 +14,7 @@ fn a_save_is_sent_at_once_with_what_it_replaces() {
     let (id, urgent, operations) = batch(&actions);
     assert!(urgent);
     let expected =
-        Planned::Put { path: path("d/a"), old: Some(file(1).entry()), entry: file(3).entry(), source: Source::Alpha };
+        Planned::Put { path: path("d/a"), old: Some(file(1).entry()), entry: file(3).entry(), source: Source::Sender };
     assert_eq!(operations, [expected]);
     assert!(!engine.is_in_sync());
     assert_eq!(*engine.synced(), before, "nothing is agreed on before beta has said so");
@@ -44,7 +44,7 @@ fn content_that_is_about_to_go_is_copied_first() {
     let actions = drain(&mut engine);
     let (_, _, operations) = batch(&actions);
     let copied = operations.iter().position(
-        |operation| matches!(operation, Planned::Put { source: Source::Beta(from), .. } if *from == path("old/a")),
+        |operation| matches!(operation, Planned::Put { source: Source::Receiver(from), .. } if *from == path("old/a")),
     );
     let removed = operations
         .iter()

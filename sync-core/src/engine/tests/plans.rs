@@ -18,7 +18,7 @@ fn steps(alpha: &Tree, beta: &Tree, steps_max: usize) -> Reconciled {
 
 fn planned(alpha: &Tree, beta: &Tree) -> Plan {
     let found = steps(alpha, beta, usize::MAX);
-    plan(found.steps, found.truncated, beta, &mut Copies::default(), &|_| false)
+    plan(found.at_beta, found.truncated, beta, &mut Copies::default(), &|_| false)
 }
 
 /// An operation in a word or two.
@@ -28,9 +28,9 @@ fn shown(operation: &Planned) -> String {
         Planned::Put { path, source, old, .. } => {
             let way = match source {
                 Source::None => String::new(),
-                Source::Alpha => " sent".to_owned(),
-                Source::AlphaWhole => " sent whole".to_owned(),
-                Source::Beta(from) => format!(" from {from}"),
+                Source::Sender => " sent".to_owned(),
+                Source::SenderWhole => " sent whole".to_owned(),
+                Source::Receiver(from) => format!(" from {from}"),
                 Source::Unchanged => " as it is".to_owned(),
             };
             format!("{} {path}{way}", if old.is_some() { "replace" } else { "put" })
@@ -143,7 +143,7 @@ fn content_elsewhere_at_beta_is_copied_where_the_search_is_worth_it() {
 fn what_failed_before_is_sent_whole() {
     let (beta, alpha) = (tree(&[("a", file(1))]), tree(&[("b", file(1))]));
     let found = steps(&alpha, &beta, usize::MAX);
-    let plan = plan(found.steps, false, &beta, &mut Copies::default(), &|at| *at == path("b"));
+    let plan = plan(found.at_beta, false, &beta, &mut Copies::default(), &|at| *at == path("b"));
     assert_eq!(plan.operations.iter().map(shown).collect::<Vec<_>>(), ["put b sent whole", "remove a"]);
 }
 
@@ -163,11 +163,11 @@ fn plan_all(alpha: &Tree, mut beta: Tree, steps_max: usize) -> (usize, Vec<Plan>
     let mut copies = Copies::default();
     loop {
         let found = steps(alpha, &beta, steps_max);
-        if found.steps.is_empty() {
+        if found.at_beta.is_empty() {
             assert_eq!(beta, *alpha);
             return (plans.iter().map(|plan| plan.operations.len()).max().unwrap(), plans);
         }
-        let plan = plan(found.steps, found.truncated, &beta, &mut copies, &|_| false);
+        let plan = plan(found.at_beta, found.truncated, &beta, &mut copies, &|_| false);
         assert!(!plan.operations.is_empty(), "it is stuck after {} batches", plans.len());
         beta = plan.after.clone();
         plans.push(plan);

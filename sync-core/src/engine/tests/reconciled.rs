@@ -1,13 +1,17 @@
-//! Reconcile against a naive model, over every combination of small trees.
+//! Reconcile against a naive model, over every combination of small trees, and over many random ones.
 //!
-//! The model is written from the words of [`Mode`], and says what must stand at beta, and in *synced*,
-//! once nothing is left to do. It builds new trees from below and knows no steps.
+//! The model is written from the words of [`Mode`] and of `docs/design/008-two-way.md`, and says what must stand at alpha, at
+//! beta and in *synced* once nothing is left to do. It builds new trees from below and knows no steps.
+
+mod model;
+mod random;
 
 use std::collections::BTreeMap;
 
+use self::model::Expectation;
 use super::*;
 use crate::engine::{
-    reconcile::{Limits, Sides, Step, reconcile, reconcile_at},
+    reconcile::{Limits, Reconciled, Sides, Step, reconcile, reconcile_at},
     view::Scope,
 };
 
@@ -43,114 +47,6 @@ impl Scope for Case {
     }
 }
 
-/// The model.
-struct Expectation {
-    case: Case,
-    conflicts: Vec<SyncPath>,
-}
-
-impl Expectation {
-    fn is_unknown(&self, at: &SyncPath) -> bool {
-        [self.case.alpha_problem, self.case.beta_problem].iter().flatten().any(|problem| path(problem) == *at)
-    }
-
-    fn has_unknown(&self, at: &SyncPath) -> bool {
-        [self.case.alpha_problem, self.case.beta_problem].iter().flatten().any(|problem| path(problem).starts_with(at))
-    }
-
-    fn is_ignored(&self, at: &SyncPath, node: &Small) -> bool {
-        self.case.is_ignored(at, matches!(node, Small::Dir(_)))
-    }
-
-    fn has_ignored(&self, at: &SyncPath, node: &Small) -> bool {
-        let Small::Dir(children) = node else { return false };
-        children.iter().any(|(name, child)| {
-            let at = at.join_path(&path(name)).unwrap();
-            self.is_ignored(&at, child) || self.has_ignored(&at, child)
-        })
-    }
-
-    /// What beta and *synced* have in the end.
-    fn end(&mut self, at: &SyncPath, alpha: Slot, beta: Slot, synced: Slot) -> (Slot, Slot) {
-        if self.is_unknown(at) {
-            return (beta, synced);
-        }
-        let replica = self.case.mode == Mode::OneWayReplica;
-        match (alpha, beta) {
-            (None, None) => {
-                let seen_whole = self.case.alpha_complete && self.case.beta_complete && !self.has_unknown(at);
-                (None, if seen_whole { None } else { synced })
-            }
-            (Some(new), None) => (Some(new.clone()), Some(new)),
-            (None, Some(old)) => self.deleted(at, old, synced),
-            (Some(Small::Dir(alpha)), Some(Small::Dir(beta))) => {
-                let synced = if let Some(Small::Dir(synced)) = synced { synced } else { BTreeMap::new() };
-                let (beta, synced) = self.children(at, &alpha, &beta, &synced);
-                (Some(Small::Dir(beta)), Some(Small::Dir(synced)))
-            }
-            (Some(new), Some(old)) if new == old => (Some(old), Some(new)),
-            (Some(new), Some(old)) => {
-                let ours = replica || synced.as_ref() == Some(&old);
-                let is_dir = matches!(old, Small::Dir(_));
-                let other_kind = is_dir != matches!(new, Small::Dir(_));
-                let untouchable = (other_kind && self.is_ignored(at, &old))
-                    || self.has_ignored(at, &old)
-                    || (is_dir && self.has_unknown(at));
-                if ours && !untouchable {
-                    return (Some(new.clone()), Some(new));
-                }
-                self.conflicts.push(at.clone());
-                (Some(old), synced)
-            }
-        }
-    }
-
-    fn children(
-        &mut self,
-        at: &SyncPath,
-        alpha: &BTreeMap<&'static str, Small>,
-        beta: &BTreeMap<&'static str, Small>,
-        synced: &BTreeMap<&'static str, Small>,
-    ) -> (BTreeMap<&'static str, Small>, BTreeMap<&'static str, Small>) {
-        let mut result = (BTreeMap::new(), BTreeMap::new());
-        for name in NAMES {
-            let at = at.join_path(&path(name)).unwrap();
-            let [alpha, beta, synced] = [alpha, beta, synced].map(|children| children.get(name).cloned());
-            let (beta, synced) = self.end(&at, alpha, beta, synced);
-            result.0.extend(beta.map(|node| (name, node)));
-            result.1.extend(synced.map(|node| (name, node)));
-        }
-        result
-    }
-
-    /// Alpha has nothing there.
-    fn deleted(&mut self, at: &SyncPath, old: Small, synced: Slot) -> (Slot, Slot) {
-        if self.is_ignored(at, &old) {
-            return (Some(old), None);
-        }
-        if !self.case.alpha_complete {
-            return (Some(old), synced);
-        }
-        let replica = self.case.mode == Mode::OneWayReplica;
-        let Small::Dir(beta) = &old else {
-            let goes = replica || synced.as_ref() == Some(&old);
-            return (if goes { None } else { Some(old) }, None);
-        };
-        // As one, where nothing speaks against it: that the directory could be removed tells that it held nothing else.
-        if (replica || synced.as_ref() == Some(&old)) && !self.has_unknown(at) && !self.has_ignored(at, &old) {
-            return (None, None);
-        }
-        let known = if let Some(Small::Dir(known)) = &synced { Some(known.clone()) } else { None };
-        if known.is_none() && !replica {
-            return (Some(old), None);
-        }
-        let (beta, left) = self.children(at, &BTreeMap::new(), beta, &known.unwrap_or_default());
-        let stays = !beta.is_empty() || self.has_unknown(at) || !left.is_empty();
-        let ours = !left.is_empty();
-        (stays.then_some(Small::Dir(beta)), ours.then_some(Small::Dir(left)))
-    }
-}
-
 const NAMES: [&str; 2] = ["x", "y"];
 
 fn node(small: &Small) -> Node {
@@ -175,39 +71,60 @@ fn view(slot: &Slot, complete: bool, problem_at: Option<&'static str>) -> View {
 }
 
 /// Reconciles until nothing is left to do, as if every step were applied.
-fn settle(alpha: &View, beta: &mut View, synced: &mut Tree, case: &Case) -> Vec<SyncPath> {
-    for _ in 0..4 {
+fn settle(alpha: &mut View, beta: &mut View, synced: &mut Tree, case: &Case) -> Vec<SyncPath> {
+    for _ in 0..5 {
         let sides = Sides { alpha, beta, synced, scope: case };
         let found = reconcile(sides, case.mode, &Limits { steps_max: 100, guard: &() });
         check_parts(&found, sides, case);
-        if found.steps.is_empty() && found.agreed.is_empty() {
+        if found.at_beta.is_empty() && found.at_alpha.is_empty() && found.agreed.is_empty() {
             return found.conflicts.into_iter().map(|(at, _, _)| at).collect();
         }
+        assert!(case.mode.is_two_way() || found.at_alpha.is_empty(), "{:?} in a one-way mode", found.at_alpha);
         for (at, node) in found.agreed {
             put(synced, &at, node);
         }
-        for step in found.steps {
-            let (at, old, new) = match step {
-                Step::Create { path, new } => (path, None, Some(new)),
-                Step::Replace { path, old, new } => (path, Some(old), Some(new)),
-                Step::Remove { path, old } => (path, Some(old), None),
-            };
-            assert_eq!(beta.tree.get(&at), old.as_ref(), "a step against something else");
-            put(&mut beta.tree, &at, new.clone());
-            put(synced, &at, new);
+        let steps = found.at_beta.into_iter().map(|step| apply(&mut beta.tree, step));
+        let steps: Vec<_> = steps.chain(found.at_alpha.into_iter().map(|step| apply(&mut alpha.tree, step))).collect();
+        for (at, new, created) in steps {
+            if created && case.mode.is_two_way() { done(synced, &at, new) } else { put(synced, &at, new) }
         }
     }
     panic!("it does not end");
 }
 
+fn apply(tree: &mut Tree, step: Step) -> (SyncPath, Option<Node>, bool) {
+    let created = matches!(step, Step::Create { .. });
+    let (at, old, new) = match step {
+        Step::Create { path, new } => (path, None, Some(new)),
+        Step::Replace { path, old, new } => (path, Some(old), Some(new)),
+        Step::Remove { path, old } => (path, Some(old), None),
+        Step::Aside { .. } => panic!("nobody asked for it"),
+    };
+    assert_eq!(tree.get(&at), old.as_ref(), "a step against something else");
+    put(tree, &at, new.clone());
+    (at, new, created)
+}
+
 /// A look at one path finds what a look at everything finds there.
-fn check_parts(found: &crate::engine::reconcile::Reconciled, sides: Sides<'_>, case: &Case) {
+fn check_parts(found: &Reconciled, sides: Sides<'_>, case: &Case) {
     for at in ["d", "d/x", "d/y"].map(path) {
         let Some(part) = reconcile_at(sides, case.mode, &Limits { steps_max: 100, guard: &() }, &at) else { continue };
-        let here: Vec<_> = found.steps.iter().filter(|step| step.path().starts_with(&at)).collect();
-        assert_eq!(part.steps.iter().collect::<Vec<_>>(), here);
+        for (part, found) in [(&part.at_beta, &found.at_beta), (&part.at_alpha, &found.at_alpha)] {
+            let here: Vec<_> = found.iter().filter(|step| step.path().starts_with(&at)).collect();
+            assert_eq!(part.iter().collect::<Vec<_>>(), here);
+        }
         let here: Vec<_> = found.conflicts.iter().filter(|(path, _, _)| path.starts_with(&at)).collect();
         assert_eq!(part.conflicts.iter().collect::<Vec<_>>(), here);
+    }
+}
+
+/// Both sides have `node` there now. What is agreed on beneath a directory, and of which nothing is known, stays so.
+fn done(synced: &mut Tree, at: &SyncPath, node: Option<Node>) {
+    match &node {
+        Some(Node::Directory(dir)) if synced.dir(at).is_some() => {
+            dir.iter().for_each(|(name, node, _)| done(synced, &at.join(name).unwrap(), Some(node.clone())));
+        }
+        _ => put(synced, at, node),
     }
 }
 
@@ -220,12 +137,13 @@ fn put(tree: &mut Tree, at: &SyncPath, node: Option<Node>) {
 
 fn check(case: Case, alpha: &Slot, beta: &Slot, synced: &Slot) {
     let mut expected = Expectation { case, conflicts: Vec::new() };
-    let (end, agreed) = expected.end(&path("d"), alpha.clone(), beta.clone(), synced.clone());
-    let alpha_view = view(alpha, case.alpha_complete, case.alpha_problem);
+    let (alpha_end, end, agreed) = expected.end(&path("d"), alpha.clone(), beta.clone(), synced.clone());
+    let mut alpha_view = view(alpha, case.alpha_complete, case.alpha_problem);
     let mut beta_view = view(beta, case.beta_complete, case.beta_problem);
     let mut synced_tree = whole(synced);
-    let conflicts = settle(&alpha_view, &mut beta_view, &mut synced_tree, &case);
+    let conflicts = settle(&mut alpha_view, &mut beta_view, &mut synced_tree, &case);
     let shown = || format!("alpha {alpha:?}\nbeta {beta:?}\nsynced {synced:?}\n{case:?}");
+    assert_eq!(alpha_view.tree, whole(&alpha_end), "alpha\n{}\nexpected {alpha_end:?}", shown());
     assert_eq!(beta_view.tree, whole(&end), "beta\n{}\nexpected {end:?}", shown());
     assert_eq!(synced_tree, whole(&agreed), "synced\n{}\nexpected {agreed:?}", shown());
     assert_eq!(conflicts, expected.conflicts, "conflicts\n{}", shown());
@@ -269,7 +187,8 @@ const PLAIN: Case = Case {
     beta_complete: true,
 };
 
-fn check_all(slots: &[Slot], cases: &[Case]) {
+/// Checks every combination that is possible. How many there were.
+fn check_all(slots: &[Slot], cases: &[Case]) -> u32 {
     let mut checked = 0_u32;
     for case in cases {
         for alpha in slots {
@@ -282,17 +201,32 @@ fn check_all(slots: &[Slot], cases: &[Case]) {
         }
     }
     assert!(checked > 1000, "{checked} is not everything");
+    checked
 }
 
-fn both_modes(case: Case) -> [Case; 2] {
-    [Mode::OneWaySafe, Mode::OneWayReplica].map(|mode| Case { mode, ..case })
+const MODES: [Mode; 4] = [Mode::TwoWaySafe, Mode::TwoWayResolved, Mode::OneWaySafe, Mode::OneWayReplica];
+
+fn all_modes(case: Case) -> [Case; 4] {
+    MODES.map(|mode| Case { mode, ..case })
+}
+
+/// Nothing, two files, a symlink, a directory.
+fn states() -> [Slot; 5] {
+    [None, Some(Small::A), Some(Small::B), Some(Small::Link), Some(Small::Dir(BTreeMap::new()))]
 }
 
 #[test]
-fn every_state_of_two_files_in_a_directory() {
-    let children = [None, Some(Small::A), Some(Small::B)];
-    let nested = [None, Some(Small::A), Some(Small::Dir(BTreeMap::new()))];
-    check_all(&slots(&children, &nested), &both_modes(PLAIN));
+fn every_state_of_two_paths_in_a_directory() {
+    let checked = check_all(&slots(&states(), &states()), &all_modes(PLAIN));
+    // A directory holds 5 × 5; beside it there are 4. That for each of three trees, in four modes.
+    assert_eq!(checked, (4 + 5 * 5_u32).pow(3) * 4);
+}
+
+#[test]
+fn every_state_of_a_path_in_a_directory_in_a_directory() {
+    let beneath = states().map(|slot| Some(Small::Dir(slot.map(|small| ("y", small)).into_iter().collect())));
+    let checked = check_all(&slots(&[states(), beneath].concat(), &[None]), &all_modes(PLAIN));
+    assert_eq!(checked, (4 + 2 * 5_u32).pow(3) * 4);
 }
 
 #[test]
@@ -301,7 +235,7 @@ fn every_state_with_something_ignored() {
     let mut cases = Vec::new();
     for ignored in ["d", "d/x", "d/x/x"] {
         for ignores_directories_only in [false, true] {
-            cases.extend(both_modes(Case { ignored: Some(ignored), ignores_directories_only, ..PLAIN }));
+            cases.extend(all_modes(Case { ignored: Some(ignored), ignores_directories_only, ..PLAIN }));
         }
     }
     check_all(&slots(&children, &[None, Some(Small::B)]), &cases);
@@ -316,7 +250,7 @@ fn every_state_with_something_unknown() {
     {
         for (alpha_complete, beta_complete) in [(true, true), (true, false), (false, true)] {
             let case = Case { alpha_problem, beta_problem, alpha_complete, beta_complete, ..PLAIN };
-            cases.extend(both_modes(case));
+            cases.extend(all_modes(case));
         }
     }
     check_all(&slots(&[None, Some(Small::A), Some(Small::B)], &[None, Some(Small::A)]), &cases);

@@ -12,6 +12,7 @@ use sync_proto::{
 use super::{
     super::{
         FrameError, FrameReader, FrameWriter, HelloFailure,
+        congestion::CAP_MIN,
         hello::{initiate, respond},
         hello_initiate, hello_respond, unheard,
     },
@@ -213,4 +214,25 @@ async fn silence_is_told_from_quiet() {
     }
     tokio::time::timeout(PATIENCE, unheard(&accepted, limit)).await.unwrap();
     assert!(accepted.close_reason().is_none(), "silence closes nothing by itself");
+}
+
+#[tokio::test]
+async fn bulk_on_a_short_link_keeps_little_in_flight() {
+    let (_listener, dialed, accepted) = connected().await;
+    let ((mut send, _recv), (_answer, mut incoming)) = stream(&dialed.connection, &accepted).await;
+    let reading = tokio::spawn(async move {
+        let mut bytes = 0;
+        while let Ok(Some(chunk)) = incoming.read_chunk(usize::MAX, true).await {
+            bytes += chunk.bytes.len();
+        }
+        bytes
+    });
+    let (block, blocks) = (vec![7; 1 << 20], 64);
+    for _ in 0..blocks {
+        send.write_all(&block).await.unwrap();
+        let window = dialed.connection.stats().path.cwnd;
+        assert!(window <= CAP_MIN, "{window} bytes may be in flight");
+    }
+    send.finish().unwrap();
+    assert_eq!(reading.await.unwrap(), blocks * block.len());
 }

@@ -3,7 +3,7 @@
 //! Nobody sees it half made, and each file in it costs what it costs `tar x`: it is made, written, asked for its stat data
 //! and closed. No file is renamed, and each of them keeps its stat data, because the rename is that of the directory.
 
-use std::io::ErrorKind;
+use std::{io::ErrorKind, sync::Arc};
 
 use sync_proto::{
     Entry, Name, SyncPath,
@@ -11,25 +11,33 @@ use sync_proto::{
 };
 
 use super::{
-    Commit, Work,
+    Commit, Committer, Work,
     content::{self, Here, Wanted},
+    durable::Unsynced,
     problem::{failed, missing},
 };
-use crate::{replica::stage::Stage, sys::DirHandle};
+use crate::{
+    replica::stage::{Stage, Staged},
+    sys::DirHandle,
+};
 
 /// How many of the operations, the first of which makes a directory, can be done in the stage: those that make something
 /// new beneath it. 0 where there is none: then the directory alone is as well made in its place.
-pub(super) fn run_len(operations: &[Operation]) -> usize {
+pub(super) fn run_len(committer: &Committer, operations: &[Operation]) -> usize {
     let Some((Operation::MakeDirectory { path: top }, rest)) = operations.split_first() else { return 0 };
-    match rest.iter().take_while(|operation| is_fresh(operation, top)).count() {
+    if committer.refusal(top, false).is_some() {
+        return 0;
+    }
+    match rest.iter().take_while(|operation| is_fresh(committer, operation, top)).count() {
         0 => 0,
         len => len + 1,
     }
 }
 
-fn is_fresh(operation: &Operation, top: &SyncPath) -> bool {
+fn is_fresh(committer: &Committer, operation: &Operation, top: &SyncPath) -> bool {
     let path = operation.path();
-    if path == top || !path.starts_with(top) || !super::is_ours_to_write(path) {
+    let is_leaf = matches!(operation, Operation::Put { .. });
+    if path == top || !path.starts_with(top) || committer.refusal(path, is_leaf).is_some() {
         return false;
     }
     match operation {
@@ -48,15 +56,28 @@ fn is_fresh(operation: &Operation, top: &SyncPath) -> bool {
     }
 }
 
+/// A new directory in the stage.
+pub(super) struct Built<'a> {
+    staged: Staged<'a>,
+    commits: Vec<Commit>,
+}
+
+impl Built<'_> {
+    /// Whether everything in it could be made.
+    pub(super) fn is_whole(&self) -> bool {
+        self.commits.iter().all(|commit| commit.outcome == Outcome::Applied)
+    }
+}
+
 /// The directories on the way to where the last operation worked, the new one first.
 struct Open<'a> {
     top: &'a SyncPath,
-    dirs: Vec<(SyncPath, DirHandle)>,
+    dirs: Vec<(SyncPath, Arc<DirHandle>)>,
 }
 
 impl Open<'_> {
     /// The directory at `path`, which lies beneath the new one or is it.
-    fn dir(&mut self, path: &SyncPath) -> std::io::Result<&DirHandle> {
+    fn dir(&mut self, path: &SyncPath) -> std::io::Result<&Arc<DirHandle>> {
         // From the first one nothing is ever taken: it is what the rest is reached from.
         while self.dirs.len() > 1 && self.dirs.last().is_some_and(|(open, _)| !path.starts_with(open)) {
             self.dirs.pop();
@@ -65,7 +86,7 @@ impl Open<'_> {
         if nearest != path {
             let below = path.strip_prefix(nearest).ok_or(ErrorKind::NotFound)?;
             let dir = dir.resolve(&below)?;
-            self.dirs.push((path.clone(), dir));
+            self.dirs.push((path.clone(), Arc::new(dir)));
         }
         self.dirs.last().map(|(_, dir)| dir).ok_or_else(|| ErrorKind::NotFound.into())
     }
@@ -73,8 +94,14 @@ impl Open<'_> {
 
 impl Work<'_> {
     /// Does the operations of a run, the first of which makes the directory that the rest lie beneath. `None`: it lies on
-    /// another mount than the stage, nothing was done, and each is to be done by itself.
-    pub(super) fn fresh(&mut self, stage: &Stage, operations: &[Operation]) -> Option<Vec<Commit>> {
+    /// another mount than the stage, nothing was done, and each is to be done by itself. `built`: what has been made of them
+    /// already, and is on the disk.
+    pub(super) fn fresh(
+        &mut self,
+        stage: &Stage,
+        operations: &[Operation],
+        built: Option<Built<'_>>,
+    ) -> Option<Vec<Commit>> {
         let top = operations.first()?.path();
         let all = |outcome: Outcome| Some(operations.iter().map(|_| Commit::nothing(outcome.clone())).collect());
         let (parent, name) = match self.parent(top) {
@@ -87,21 +114,20 @@ impl Work<'_> {
             Ok(_) => return all(Outcome::Mismatch),
             Err(error) => return all(missing(top, &error)),
         }
-        let (mut staged, dir) = match stage.new_directory() {
-            Ok(made) => made,
-            Err(error) => return all(failed(top, &error)),
+        let Built { mut staged, commits } = match built {
+            Some(built) => built,
+            None => {
+                let mut unsynced = Unsynced::default();
+                let built = self.build_tree(stage, operations, &mut unsynced);
+                let is_durable = self.committer.options.durable;
+                let synced = if is_durable { unsynced.sync(|| stage.dir().sync_fs()) } else { Ok(()) };
+                match (built, synced) {
+                    (Ok(built), Ok(())) => built,
+                    (Err(outcome), _) => return all(outcome),
+                    (_, Err(error)) => return all(failed(top, &error)),
+                }
+            }
         };
-        let mut open = Open { top, dirs: vec![(top.clone(), dir)] };
-        let mut commits = vec![Commit::applied(top, &Entry::Directory, None)];
-        for operation in operations.iter().skip(1) {
-            commits.push(self.build(&mut open, operation).unwrap_or_else(Commit::nothing));
-        }
-        drop(open);
-        if self.committer.options.durable
-            && let Err(error) = stage.dir().sync_fs()
-        {
-            return all(failed(top, &error));
-        }
         match stage.dir().rename_noreplace(staged.name(), &parent, name) {
             Ok(()) => {
                 staged.hold();
@@ -113,14 +139,42 @@ impl Work<'_> {
         }
     }
 
-    fn build(&mut self, open: &mut Open<'_>, operation: &Operation) -> Result<Commit, Outcome> {
+    /// Builds what a run makes, in the stage.
+    pub(super) fn build_tree<'s>(
+        &mut self,
+        stage: &'s Stage,
+        operations: &[Operation],
+        unsynced: &mut Unsynced,
+    ) -> Result<Built<'s>, Outcome> {
+        let Some((first, rest)) = operations.split_first() else { return Err(Outcome::Mismatch) };
+        let top = first.path();
+        let (staged, dir) = stage.new_directory().map_err(|error| failed(top, &error))?;
+        let dir = Arc::new(dir);
+        unsynced.dir(&dir);
+        let mut open = Open { top, dirs: vec![(top.clone(), dir)] };
+        let mut commits = vec![Commit::applied(top, &Entry::Directory, None)];
+        for operation in rest {
+            commits.push(self.build(&mut open, operation, unsynced).unwrap_or_else(Commit::nothing));
+        }
+        Ok(Built { staged, commits })
+    }
+
+    fn build(
+        &mut self,
+        open: &mut Open<'_>,
+        operation: &Operation,
+        unsynced: &mut Unsynced,
+    ) -> Result<Commit, Outcome> {
         let path = operation.path();
         let (above, name) = path.split_last().ok_or(Outcome::Mismatch)?;
         debug_assert!(above.starts_with(open.top), "a run lies beneath its top");
         let dir = open.dir(&above).map_err(|error| missing(path, &error))?;
+        if self.committer.options.durable {
+            unsynced.dir(dir);
+        }
         match operation {
             Operation::Put { path, expected, entry, content } => {
-                self.build_entry(dir, name, Wanted { path, expected, entry, content })
+                self.build_entry(dir, name, Wanted { path, expected, entry, content }, unsynced)
             }
             _ => {
                 dir.make_dir(name, 0o777).map_err(|error| taken(path, &error))?;
@@ -129,7 +183,13 @@ impl Work<'_> {
         }
     }
 
-    fn build_entry(&mut self, dir: &DirHandle, name: Name<'_>, wanted: Wanted<'_>) -> Result<Commit, Outcome> {
+    fn build_entry(
+        &mut self,
+        dir: &DirHandle,
+        name: Name<'_>,
+        wanted: Wanted<'_>,
+        unsynced: &mut Unsynced,
+    ) -> Result<Commit, Outcome> {
         let path = wanted.path;
         if let Entry::Symlink(target) = wanted.entry {
             dir.symlink(target, name).map_err(|error| taken(path, &error))?;
@@ -143,7 +203,12 @@ impl Work<'_> {
             Ok(((), file))
         });
         match written {
-            Ok(((), _, stat)) => Ok(Commit::applied(path, wanted.entry, Some(stat.stamp))),
+            Ok(((), file, stat)) => {
+                if self.committer.options.durable {
+                    unsynced.file(file);
+                }
+                Ok(Commit::applied(path, wanted.entry, Some(stat.stamp)))
+            }
             Err(outcome) => {
                 // Half written: it must not come to its place with the rest.
                 if created {

@@ -15,7 +15,7 @@ use sync_proto::{
 };
 
 use super::{
-    Commit, Stop, Work,
+    Commit, IndexChange, Stop, Work,
     check::{holds, same_but_ctime, stamp_unless_written},
     content::{self, Here, NewFile, Wanted},
     problem::{failed, is_absent, missing, refused},
@@ -81,6 +81,9 @@ impl Work<'_> {
         let path = wanted.path;
         let held = holds(dir, name, old, self.known(path)).map_err(|error| failed(path, &error))?;
         let Some(before) = held else { return Err(Outcome::Mismatch.into()) };
+        if stage.trash().is_some() && std::mem::discriminant(old) != std::mem::discriminant(wanted.entry) {
+            return self.put_other_kind(stage, dir, name, old, wanted, prepared);
+        }
         let place = Place { dir, name, before: &before, expected: old };
         if let Entry::Symlink(target) = wanted.entry {
             let mut staged = stage.new_symlink(target).map_err(|error| failed(path, &error))?;
@@ -91,7 +94,10 @@ impl Work<'_> {
         let copy;
         let wanted = if *wanted.content == Content::Unchanged {
             match set_executable(&place, wanted, self.committer.mode_mask)? {
-                Some(commit) => return Ok(commit),
+                Some((commit, file)) => {
+                    self.unsynced.file(file);
+                    return Ok(commit);
+                }
                 None => {
                     copy = Content::CopyOf(path.clone());
                     Wanted { content: &copy, ..wanted }
@@ -109,6 +115,42 @@ impl Work<'_> {
         self.exchange(new, &place, wanted)
     }
 
+    /// Puts a symlink where a file is, or a file where a symlink is: what stood there is deleted, and so kept. For a moment
+    /// nothing stands there; an exchange could not be followed by a move to the trash everywhere.
+    fn put_other_kind(
+        &mut self,
+        stage: &Stage,
+        dir: &DirHandle,
+        name: Name<'_>,
+        old: &Entry,
+        wanted: Wanted<'_>,
+        prepared: Option<NewFile<'_>>,
+    ) -> Result<Commit, Stop> {
+        let path = wanted.path;
+        // Whatever can fail does before anything is removed.
+        let (staged, file) = match wanted.entry {
+            Entry::Symlink(target) => (stage.new_symlink(target).map_err(|error| failed(path, &error))?, None),
+            _ => {
+                let new = self.stage_file(stage, None, wanted, prepared)?;
+                (new.staged, Some((new.file, new.stat)))
+            }
+        };
+        let outcome = self.discard_entry(stage, dir, name, path, old)?;
+        match place_new(staged, dir, name, path) {
+            Ok(()) => {
+                let stamp = file.and_then(|(file, stat)| stamp_unless_written(&file, &stat));
+                Ok(Commit::of(outcome, path, wanted.entry, stamp))
+            }
+            Err(Stop::Outcome(stopped)) => {
+                if let Outcome::Displaced(kept) = &outcome {
+                    tracing::warn!(%path, %kept, "kept what stood there when several changes met");
+                }
+                Ok(Commit { outcome: stopped, changes: vec![IndexChange::gone(path.clone())] })
+            }
+            Err(stop) => Err(stop),
+        }
+    }
+
     /// Puts a staged file in place of what is there.
     fn exchange(&mut self, mut new: NewFile<'_>, place: &Place<'_>, wanted: Wanted<'_>) -> Result<Commit, Stop> {
         let path = wanted.path;
@@ -121,8 +163,8 @@ impl Work<'_> {
                 Ok(Commit::of(outcome, path, wanted.entry, stamp))
             }
             Err(NotSwapped::Busy) if place.before.kind == Kind::File => {
-                let stamp = write_in_place(&new.file, wanted, place, self.committer.mode_mask)
-                    .map_err(|error| failed(path, &error))?;
+                let options = (self.committer.mode_mask, self.committer.options.durable);
+                let stamp = write_in_place(&new.file, wanted, place, options).map_err(|error| failed(path, &error))?;
                 match stamp {
                     Some(stamp) => Ok(Commit::applied(path, wanted.entry, stamp)),
                     None => Err(Outcome::Mismatch.into()),
@@ -213,7 +255,7 @@ fn take_over(file: &File, new: &Stat, old: &Stat, executable: bool, mask: u32) -
 
 /// Sets or clears the executable bit of the very file that was found. `None` where this user may not: the file is
 /// another's, and is replaced by a copy.
-fn set_executable(place: &Place<'_>, wanted: Wanted<'_>, mask: u32) -> Result<Option<Commit>, Stop> {
+fn set_executable(place: &Place<'_>, wanted: Wanted<'_>, mask: u32) -> Result<Option<(Commit, File)>, Stop> {
     let Entry::File { content, executable, .. } = wanted.entry else { return Err(Outcome::BaseMissing.into()) };
     if place.expected.content() != Some(*content) {
         return Err(Outcome::BaseMissing.into());
@@ -227,10 +269,10 @@ fn set_executable(place: &Place<'_>, wanted: Wanted<'_>, mask: u32) -> Result<Op
         let after = sys::stat_file(&file)?;
         let here = place.dir.stat(place.name)?.stamp.inode == after.stamp.inode;
         let written = (after.len, after.stamp.mtime_ns) != (now.len, now.stamp.mtime_ns);
-        Ok(here.then_some((!written).then_some(after.stamp)))
+        Ok(here.then_some(((!written).then_some(after.stamp), file)))
     };
     match change() {
-        Ok(Some(stamp)) => Ok(Some(Commit::applied(wanted.path, wanted.entry, stamp))),
+        Ok(Some((stamp, file))) => Ok(Some((Commit::applied(wanted.path, wanted.entry, stamp), file))),
         Ok(None) => Err(Outcome::Mismatch.into()),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(None),
         Err(error) if is_absent(&error) || error.kind() == ErrorKind::InvalidInput => Err(Outcome::Mismatch.into()),
@@ -240,7 +282,12 @@ fn set_executable(place: &Place<'_>, wanted: Wanted<'_>, mask: u32) -> Result<Op
 
 /// A file that is a mount point can't be renamed over, only written: neither atomic nor safe from others that write at the
 /// same time. Room is taken first, so that a full disk leaves the old content. `None`: it is not what was found.
-fn write_in_place(from: &File, wanted: Wanted<'_>, place: &Place<'_>, mask: u32) -> io::Result<Option<Option<Stamp>>> {
+fn write_in_place(
+    from: &File,
+    wanted: Wanted<'_>,
+    place: &Place<'_>,
+    (mask, durable): (u32, bool),
+) -> io::Result<Option<Option<Stamp>>> {
     let Entry::File { len, executable, .. } = wanted.entry else { return Ok(None) };
     let (to, now) = place.dir.open_file_for_writing(place.name)?;
     if !same_but_ctime(place.before, &now) {
@@ -251,6 +298,10 @@ fn write_in_place(from: &File, wanted: Wanted<'_>, place: &Place<'_>, mask: u32)
     to.set_len(*len)?;
     if now.executable != *executable {
         sys::set_file_mode(&to, mode_over(now.mode, *executable, mask))?;
+    }
+    if durable {
+        // It may be on a file system of its own.
+        to.sync_all()?;
     }
     let after = sys::stat_file(&to)?;
     Ok(Some((after.len == *len).then_some(after.stamp)))

@@ -1,10 +1,10 @@
 //! Removing what is known, and nothing else.
 //!
 //! A file is moved aside, looked at where nobody else reaches it, and only then unlinked: what a race has put there is
-//! given back. Of a directory exactly the entries go that the index knows and that are still what it knows; whatever else
+//! given back. Where what is deleted is kept, it goes to the [trash](crate::replica::trash) instead. Of a directory exactly the entries go that the index knows and that are still what it knows; whatever else
 //! lies in it stays, with the directories above it.
 
-use std::io::ErrorKind;
+use std::{io::ErrorKind, time::SystemTime};
 
 use sync_proto::{
     Entry, Name, SyncPath,
@@ -14,6 +14,7 @@ use sync_proto::{
 use super::{
     Commit, IndexChange, Stop, Work,
     check::{Known, holds, is_still},
+    durable::Unsynced,
     problem::{failed, is_absent, missing},
 };
 use crate::{
@@ -23,8 +24,9 @@ use crate::{
 };
 
 /// What became of a subtree.
-#[derive(Default)]
-struct Removal {
+struct Removal<'a> {
+    stage: &'a Stage,
+    discarding: Discarding,
     changes: Vec<IndexChange>,
     /// Something stays that is not known.
     kept: bool,
@@ -40,8 +42,7 @@ impl Work<'_> {
         let (dir, name) = self.parent(path)?;
         match expected {
             Expected::Entry(entry @ (Entry::File { .. } | Entry::Symlink(_))) => {
-                let outcome = remove_entry(stage, &dir, name, path, entry, self.known(path))?;
-                Ok(Commit::removed(outcome, path))
+                self.discard_entry(stage, &dir, name, path, entry).map(|outcome| Commit::removed(outcome, path))
             }
             Expected::Tree(hash) => {
                 let known = self.subtree(path, *hash).ok_or(Outcome::Mismatch)?;
@@ -49,6 +50,25 @@ impl Work<'_> {
             }
             Expected::Nothing | Expected::Entry(Entry::Directory) => Err(Outcome::Mismatch.into()),
         }
+    }
+
+    /// Removes the file or the symlink `entry` at `path`.
+    pub(super) fn discard_entry(
+        &mut self,
+        stage: &Stage,
+        dir: &DirHandle,
+        name: Name<'_>,
+        path: &SyncPath,
+        entry: &Entry,
+    ) -> Result<Outcome, Stop> {
+        let mut discarding = self.discarding();
+        let outcome = remove_entry(stage, dir, name, path, entry, self.known(path), &mut discarding);
+        self.unsynced = discarding.unsynced;
+        outcome
+    }
+
+    fn discarding(&mut self) -> Discarding {
+        Discarding { now: self.began, unsynced: std::mem::take(&mut self.unsynced) }
     }
 
     fn remove_tree(
@@ -60,9 +80,17 @@ impl Work<'_> {
         known: &Dir,
     ) -> Result<Commit, Stop> {
         let dir = parent.open_dir(name).map_err(|error| missing(path, &error))?;
-        let mut removal = Removal::default();
-        self.remove_known(stage, &dir, path, known, &mut removal);
-        removal.finish(parent, name, path, 0);
+        let mut removal = Removal {
+            stage,
+            discarding: self.discarding(),
+            changes: Vec::new(),
+            kept: false,
+            displaced: None,
+            problem: None,
+        };
+        self.remove_known(&dir, path, known, &mut removal);
+        removal.finish(parent, name, path, known, 0);
+        self.unsynced = std::mem::take(&mut removal.discarding.unsynced);
         let outcome = match removal {
             Removal { problem: Some(problem), .. } => problem,
             Removal { displaced: Some(kept), .. } => Outcome::Displaced(kept),
@@ -72,28 +100,34 @@ impl Work<'_> {
         Ok(Commit { outcome, changes: removal.changes })
     }
 
-    fn remove_known(&mut self, stage: &Stage, dir: &DirHandle, path: &SyncPath, known: &Dir, removal: &mut Removal) {
+    fn remove_known(&mut self, dir: &DirHandle, path: &SyncPath, known: &Dir, removal: &mut Removal<'_>) {
         for (name, node, stamp) in known.iter() {
             // What the index holds has a path.
             let Ok(below) = path.join(name) else { continue };
+            if let Some(refusal) = self.committer.refusal(&below, node.as_dir().is_none()) {
+                removal.kept = true;
+                removal.problem.get_or_insert(refusal);
+                continue;
+            }
             match node {
                 Node::Directory(known) => match dir.open_dir(name) {
                     Ok(sub) => {
                         let first = removal.changes.len();
-                        self.remove_known(stage, &sub, &below, known, removal);
-                        removal.finish(dir, name, &below, first);
+                        self.remove_known(&sub, &below, known, removal);
+                        removal.finish(dir, name, &below, known, first);
                     }
                     Err(error) => removal.not_there(dir, name, &below, &error),
                 },
                 Node::File { .. } | Node::Symlink(_) => {
                     let found = Some(Known { node, stamp });
                     let entry = node.entry();
-                    let result = match remove_entry(stage, dir, name, &below, &entry, found) {
+                    let discarding = &mut removal.discarding;
+                    let result = match remove_entry(removal.stage, dir, name, &below, &entry, found, discarding) {
                         Err(Stop::OtherMount) => self
                             .committer
                             .mount_stage(path)
                             .map_err(|error| failed(&below, &error).into())
-                            .and_then(|other| remove_entry(&other, dir, name, &below, &entry, found)),
+                            .and_then(|other| remove_entry(&other, dir, name, &below, &entry, found, discarding)),
                         result => result,
                     };
                     removal.count(dir, name, below, result);
@@ -103,15 +137,26 @@ impl Work<'_> {
     }
 }
 
-impl Removal {
+impl Removal<'_> {
     /// Removes the directory itself, of which the known entries are gone. `first` is where its changes begin.
-    fn finish(&mut self, parent: &DirHandle, name: Name<'_>, path: &SyncPath, first: usize) {
+    fn finish(&mut self, parent: &DirHandle, name: Name<'_>, path: &SyncPath, known: &Dir, first: usize) {
         match parent.remove_dir(name) {
             Ok(()) => {
+                if known.is_empty() {
+                    self.keep_shape(path);
+                }
                 self.changes.truncate(first);
                 self.changes.push(IndexChange::gone(path.clone()));
             }
             Err(error) => self.not_there(parent, name, path, &error),
+        }
+    }
+
+    /// An empty directory is restored as one. Not worth a problem where that fails: nothing is lost that has content.
+    fn keep_shape(&mut self, path: &SyncPath) {
+        let Discarding { now, unsynced } = &mut self.discarding;
+        if let (Some(trash), Ok(below)) = (self.stage.trash(), self.stage.below(path)) {
+            trash.add_directory(&below, *now, &mut |dir| unsynced.dir(dir)).ok();
         }
     }
 
@@ -148,6 +193,13 @@ impl Removal {
     }
 }
 
+/// How something is removed.
+struct Discarding {
+    /// When the batch began.
+    now: SystemTime,
+    unsynced: Unsynced,
+}
+
 /// Removes a file or a symlink that is `expected`.
 fn remove_entry(
     stage: &Stage,
@@ -156,6 +208,7 @@ fn remove_entry(
     path: &SyncPath,
     expected: &Entry,
     known: Option<Known<'_>>,
+    discarding: &mut Discarding,
 ) -> Result<Outcome, Stop> {
     let held = holds(dir, name, expected, known).map_err(|error| failed(path, &error))?;
     let Some(before) = held else { return Err(Outcome::Mismatch.into()) };
@@ -164,12 +217,18 @@ fn remove_entry(
         Err(error) if error.kind() == ErrorKind::CrossesDevices => return Err(Stop::OtherMount),
         Err(error) => return Err(missing(path, &error).into()),
     };
-    if matches!(is_still(stage.dir(), aside.name(), &before, expected), Ok(true)) {
-        aside.release();
-        return Ok(Outcome::Applied);
-    }
+    let refused = if matches!(is_still(stage.dir(), aside.name(), &before, expected), Ok(true)) {
+        let Discarding { now, unsynced } = discarding;
+        match aside.discard(path, before.len, *now, &mut |dir| unsynced.dir(dir)) {
+            Ok(()) => return Ok(Outcome::Applied),
+            // Not removed where it can't be kept.
+            Err(error) => failed(path, &error),
+        }
+    } else {
+        Outcome::Mismatch
+    };
     match stage.dir().rename_noreplace(aside.name(), dir, name) {
-        Ok(()) => Err(Outcome::Mismatch.into()),
+        Ok(()) => Err(refused.into()),
         Err(_) => Ok(Outcome::Displaced(aside.keep(name))),
     }
 }

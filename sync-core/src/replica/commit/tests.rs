@@ -3,6 +3,7 @@
 mod cost;
 mod crash;
 mod disks;
+mod person;
 mod races;
 mod single;
 mod stage;
@@ -73,7 +74,7 @@ impl Fixture {
     /// Sets the mtime of a file into the past, so that its stat data is trusted.
     fn age(&self, path: &str) {
         let file = fs::File::options().read(true).open(self.at_path(path)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3600)).unwrap();
+        file.set_modified(SystemTime::now() - std::time::Duration::from_secs(3600)).unwrap();
     }
 
     /// What stands there, as a scan would see it.
@@ -225,9 +226,11 @@ fn strace(arguments: &[&str], test: &str, root: &Path, what: &str) -> Option<std
         .env("SYNCTL_TEST_COUNTED", what)
         .output();
     match run {
-        Ok(output) if String::from_utf8_lossy(&output.stderr).contains("ptrace") => println!("skipped: may not trace"),
+        Ok(output) if String::from_utf8_lossy(&output.stderr).contains("ptrace") => {
+            crate::skipped::skipped("may not trace")
+        }
         Ok(output) => return Some(output),
-        Err(error) => println!("skipped: no strace here: {error}"),
+        Err(error) => crate::skipped::skipped(&format!("no strace here: {error}")),
     }
     None
 }

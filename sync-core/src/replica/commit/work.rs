@@ -1,6 +1,6 @@
 //! One batch on its way through the disk.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{collections::VecDeque, fs::File, io, sync::Arc, time::SystemTime};
 
 use sync_proto::{
     Entry, Name, SyncPath, TreeHash,
@@ -10,18 +10,17 @@ use sync_proto::{
 use super::{
     Commit, Committer, Stop,
     check::Known,
-    content::{Decoders, NewFile, Wanted},
-    fresh, is_ours_to_write, not_ours,
+    content::{self, Decoders, Here, NewFile, Wanted},
+    durable::Unsynced,
+    fresh::{self, Built},
+    not_ours,
     problem::{failed, missing},
 };
 use crate::{
-    replica::stage::Stage,
-    sys::{self, DirHandle},
+    replica::stage::{Stage, Staged},
+    sys::{self, DirHandle, Stat},
     tree::{Dir, Node, Tree},
 };
-
-/// How many files of a durable batch are staged before they are brought to the disk at once. Each is open meanwhile.
-const STAGED_TOGETHER_MAX: usize = 64;
 
 /// What is known while a batch is done.
 pub(super) struct Work<'a> {
@@ -36,6 +35,19 @@ pub(super) struct Work<'a> {
     commits: Vec<Commit>,
     /// The directory that the last operation was in: the next one is there too, more often than not.
     parent: Option<Parent>,
+    pub(super) began: SystemTime,
+    pub(super) unsynced: Unsynced,
+}
+
+/// What was staged before its turn, whole and on the disk.
+enum Prepared<'a> {
+    /// Open only where there are few.
+    File {
+        staged: Staged<'a>,
+        stat: Stat,
+        file: Option<File>,
+    },
+    Tree(Built<'a>),
 }
 
 struct Parent {
@@ -55,73 +67,93 @@ impl<'a> Work<'a> {
             folded: 0,
             commits: Vec::new(),
             parent: None,
+            began: SystemTime::now(),
+            unsynced: Unsynced::default(),
         }
     }
 
-    /// Does the operations, in order.
-    pub(super) fn run(mut self, operations: &[Operation]) -> Vec<Commit> {
+    /// Does the operations, in order. Says what became of them, and what is not on the disk yet.
+    pub(super) fn run(mut self, operations: &[Operation]) -> (Vec<Commit>, Unsynced) {
         let committer = self.committer;
-        let mut staged: VecDeque<Option<NewFile<'a>>> = VecDeque::new();
+        let mut prepared = if committer.options.durable { self.prepare(operations) } else { VecDeque::new() };
         let mut rest = operations;
         while let Some((operation, after)) = rest.split_first() {
-            let run = if is_ours_to_write(operation.path()) { fresh::run_len(rest) } else { 0 };
+            let ready = prepared.pop_front().flatten();
+            let run = fresh::run_len(committer, rest);
             if let Some((together, after)) = rest.split_at_checked(run)
                 && run > 0
-                && let Some(commits) = self.fresh(&committer.stage, together)
             {
-                self.commits.extend(commits);
+                let built = if let Some(Prepared::Tree(built)) = ready { Some(built) } else { None };
+                if let Some(commits) = self.fresh(&committer.stage, together, built) {
+                    self.commits.extend(commits);
+                    rest = after;
+                    continue;
+                }
+                // On another mount, each by itself: what was prepared is no longer in step.
+                prepared.clear();
+                let commit = self.one(operation, None);
+                self.commits.push(commit);
+            } else {
+                let file = if let Some(Prepared::File { staged, stat, file }) = ready {
+                    new_file(staged, stat, file)
+                } else {
+                    None
+                };
+                let commit = self.one(operation, file);
+                self.commits.push(commit);
+            }
+            rest = after;
+        }
+        (self.commits, self.unsynced)
+    }
+
+    /// Stages the content of all operations, and brings it to the disk at once: one turn for a batch. It is verified, so it
+    /// is right whatever the operations before it will have done; what can't be staged yet is staged in its turn.
+    fn prepare(&mut self, operations: &[Operation]) -> VecDeque<Option<Prepared<'a>>> {
+        let stage = &self.committer.stage;
+        let (mut unsynced, mut prepared) = (Unsynced::default(), VecDeque::new());
+        let mut rest = operations;
+        while let Some((operation, after)) = rest.split_first() {
+            let run = fresh::run_len(self.committer, rest);
+            if let Some((together, after)) = rest.split_at_checked(run)
+                && run > 0
+            {
+                let built = self.build_tree(stage, together, &mut unsynced).ok().filter(Built::is_whole);
+                prepared.push_back(built.map(Prepared::Tree));
                 rest = after;
                 continue;
             }
-            if staged.is_empty() && committer.options.durable {
-                staged = self.stage_together(rest);
-            }
-            let prepared = staged.pop_front().flatten();
-            let commit = self.one(operation, prepared);
-            self.commits.push(commit);
+            prepared.push_back(self.stage_early(stage, operation).map(|NewFile { staged, file, stat }| {
+                let copy = file.try_clone().ok();
+                unsynced.file(file);
+                Prepared::File { staged, stat, file: copy.filter(|_| !unsynced.is_much(0)) }
+            }));
             rest = after;
         }
-        self.commits
+        if unsynced.sync(|| stage.dir().sync_fs()).is_err() {
+            // Each tries by itself, in its turn, and says what is wrong.
+            prepared.clear();
+        }
+        prepared
     }
 
-    /// Stages the content of the next operations, up to the next new directory, and brings it to the disk at once.
-    fn stage_together(&mut self, operations: &[Operation]) -> VecDeque<Option<NewFile<'a>>> {
-        let stage = &self.committer.stage;
-        let plain = operations
-            .iter()
-            .enumerate()
-            .take_while(|(at, _)| *at == 0 || operations.get(*at..).is_none_or(|rest| fresh::run_len(rest) == 0))
-            .take(STAGED_TOGETHER_MAX);
-        let mut staged = VecDeque::new();
-        for (_, operation) in plain {
-            staged.push_back(self.stage_early(stage, operation));
-        }
-        let count = staged.iter().flatten().count();
-        // One file is cheaper by itself, when its turn comes.
-        if count < 2 || stage.dir().sync_fs().is_err() {
-            staged.iter_mut().for_each(|file| *file = None);
-        }
-        staged
-    }
-
-    /// Stages one file whose content does not depend on what the operations before it do. Where that fails it is tried
-    /// again in its turn.
     fn stage_early(&mut self, stage: &'a Stage, operation: &Operation) -> Option<NewFile<'a>> {
         let Operation::Put { path, expected, entry: entry @ Entry::File { .. }, content } = operation else {
             return None;
         };
-        if !is_ours_to_write(path) || !matches!(content, Content::None | Content::Raw(_) | Content::Zstd(_)) {
+        if self.committer.refusal(path, true).is_some() || *content == Content::Unchanged {
             return None;
         }
-        let here = super::content::Here { root: self.committer.root(), base: None };
-        super::content::stage(&mut self.decoders, here, stage, Wanted { path, expected, entry, content }).ok()
+        let (above, name) = path.split_last()?;
+        let dir = if matches!(content, Content::Delta(_)) { self.committer.root.resolve(&above).ok() } else { None };
+        let here = Here { root: self.committer.root(), base: dir.as_ref().map(|dir| (dir, name)) };
+        content::stage(&mut self.decoders, here, stage, Wanted { path, expected, entry, content }).ok()
     }
 
     fn one(&mut self, operation: &Operation, prepared: Option<NewFile<'a>>) -> Commit {
         let path = operation.path();
-        let from = if let Operation::Move { from, .. } = operation { from } else { path };
-        if let Some(path) = [path, from].into_iter().find(|path| !is_ours_to_write(path)) {
-            return Commit::nothing(not_ours(path));
+        if let Some(refusal) = self.refusal(operation) {
+            return Commit::nothing(refusal);
         }
         let own = self.stage_of(path);
         let stage: &Stage = own.as_deref().unwrap_or(&self.committer.stage);
@@ -133,6 +165,19 @@ impl<'a> Work<'a> {
             Ok(commit) => commit,
             Err(Stop::Outcome(outcome)) => Commit::nothing(outcome),
             Err(Stop::OtherMount) => Commit::nothing(failed(path, &io::ErrorKind::CrossesDevices.into())),
+        }
+    }
+
+    fn refusal(&self, operation: &Operation) -> Option<Outcome> {
+        let is_leaf = |expected: &Expected| !matches!(expected, Expected::Tree(_));
+        match operation {
+            Operation::MakeDirectory { path } => self.committer.refusal(path, false),
+            Operation::Put { path, .. } => self.committer.refusal(path, true),
+            Operation::Remove { path, expected } => self.committer.refusal(path, is_leaf(expected)),
+            Operation::Move { from, to, expected } => {
+                let is_leaf = is_leaf(expected);
+                self.committer.refusal(from, is_leaf).or_else(|| self.committer.refusal(to, is_leaf))
+            }
         }
     }
 
@@ -163,7 +208,7 @@ impl<'a> Work<'a> {
     /// Puts a whole file that is on another mount than its path.
     pub(super) fn put_copied(
         &mut self,
-        from: &std::fs::File,
+        from: &File,
         path: &SyncPath,
         expected: &Expected,
         entry: &Entry,
@@ -260,4 +305,13 @@ impl<'a> Work<'a> {
         }
         self.folded = self.commits.len();
     }
+}
+
+/// Opens what was staged, where it is not open.
+fn new_file<'a>(staged: Staged<'a>, stat: Stat, file: Option<File>) -> Option<NewFile<'a>> {
+    let file = match file {
+        Some(file) => file,
+        None => staged.stage().dir().open_file(staged.name()).ok()?.0,
+    };
+    Some(NewFile { staged, file, stat })
 }

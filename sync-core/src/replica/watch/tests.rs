@@ -353,7 +353,7 @@ mod inotify_only {
         let queue: usize =
             fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
         if queue > 100_000 {
-            println!("skipped: a queue of {queue} events takes too long to fill");
+            crate::skipped::skipped(&format!("a queue of {queue} events takes too long to fill"));
             return;
         }
         for number in 0..queue / 2 + 100 {
@@ -491,8 +491,8 @@ mod inotify_only {
             {
                 panic!("{}", String::from_utf8_lossy(&output.stderr))
             }
-            Ok(output) => println!("skipped: {}", String::from_utf8_lossy(&output.stderr)),
-            Err(error) => println!("skipped: unshare: {error}"),
+            Ok(output) => crate::skipped::skipped(&String::from_utf8_lossy(&output.stderr)),
+            Err(error) => crate::skipped::skipped(&format!("unshare: {error}")),
         }
     }
 

@@ -10,11 +10,8 @@ use quinn::{Connection, RecvStream, SendStream};
 use sync_proto::{
     SyncPath,
     escape::Escaped,
-    limits::{
-        BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FILE_FRAME_BYTES_MAX, SESSIONS_PER_CONNECTION_MAX,
-        STREAM_HEADER_BYTES_MAX,
-    },
-    message::{Batch, FileFrame, FileHeader, Open, Sentence, SessionId, StreamHeader, ToAgent, ToController},
+    limits::{BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, SESSIONS_PER_CONNECTION_MAX, STREAM_HEADER_BYTES_MAX},
+    message::{Batch, FileHeader, Open, Sentence, SessionId, StreamHeader, ToAgent, ToController},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -22,10 +19,14 @@ use super::{
     guests::{Guest, Guests},
     root::ServedRoot,
     session::{self, Input},
+    supply::Supplier,
 };
 use crate::{
     link::{self, CloseCode, FrameReader, FrameWriter, close, hello_respond},
-    session::SOFTWARE,
+    session::{
+        SOFTWARE, received,
+        streams::{self, FileProgress},
+    },
 };
 
 /// Messages of the controller that wait for a session, each of up to a frame. Beyond, its streams are not read.
@@ -157,12 +158,18 @@ async fn opened(
         Err(error) => return refuse(writer, error.to_string()).await,
     };
     let _admission = guest.admit();
-    let opened = match root.replica(&open.ignore).await {
+    let opened = match root.replica(&open.ignore, open.push).await {
         Ok(opened) => opened,
         Err(reason) => return refuse(writer, reason).await,
     };
+    let start = |contents| Supplier::start(root.committer().root(), contents, connection, open.session);
+    let supply = match opened.contents.as_ref().map(start).transpose() {
+        Ok(supply) => supply,
+        Err(error) => return refuse(writer, format!("a session can't be started: {error}")).await,
+    };
+    let _ = writer.set_priority(streams::CONTROL_PRIORITY);
     let reading = tokio::spawn(read_control(reader, inputs));
-    let result = session::run(root, lease, opened, writer, inbox, connection).await;
+    let result = session::run(root, lease, opened, writer, inbox, connection, supply).await;
     reading.abort();
     result
 }
@@ -257,31 +264,13 @@ async fn bundle(mut reader: FrameReader, inputs: mpsc::Sender<Input>) -> Result<
     }
 }
 
-/// Frames of a file that wait for the disk.
-const FILE_FRAMES_MAX: usize = 4;
-
-async fn file(mut reader: FrameReader, header: FileHeader, inputs: mpsc::Sender<Input>) -> Result<(), String> {
+async fn file(reader: FrameReader, header: FileHeader, inputs: mpsc::Sender<Input>) -> Result<(), String> {
     if header.path == SyncPath::root() {
         return Err("a file can't be streamed to the root".to_owned());
     }
-    let (frames, inbox) = mpsc::channel(FILE_FRAMES_MAX);
+    let (frames, inbox) = received::frame_queue();
     if inputs.send(Input::File(header, inbox)).await.is_err() {
         return Ok(());
     }
-    loop {
-        let read = tokio::select! {
-            read = reader.read::<FileFrame>(FILE_FRAME_BYTES_MAX) => read,
-            // The session is over: what has arrived is left for the next.
-            () = inputs.closed() => return Ok(()),
-        };
-        match read {
-            Ok(Some(frame)) => {
-                if frames.send(frame).await.is_err() {
-                    return Ok(());
-                }
-            }
-            Ok(None) => return Ok(()),
-            Err(error) => return fault(&error),
-        }
-    }
+    received::forward(reader, frames, &FileProgress::default(), inputs.closed()).await.or_else(|error| fault(&error))
 }

@@ -4,7 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,9 +22,12 @@ use crate::{
     ignore::Rules,
     replica::{
         Observation, Replica, ReplicaOptions,
+        claim::{ClaimError, RootClaim},
         commit::{CommitOptions, Committer},
+        contents::Contents,
+        stage::HOME,
     },
-    session::mailbox::Mailbox,
+    session::{CONTENTS_BYTES_MAX, mailbox::Mailbox},
     sys::DirHandle,
     tree::Tree,
 };
@@ -39,6 +42,9 @@ const PROBE_TIME_MAX: Duration = Duration::from_secs(4);
 const LOCK_TIME_MAX: Duration = Duration::from_secs(2);
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How long an agent that ends waits for the disk.
+const SYNC_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A root that the agent was started with.
 #[derive(Debug)]
 pub(super) struct ServedRoot {
@@ -46,9 +52,15 @@ pub(super) struct ServedRoot {
     pub(super) path: PathBuf,
     real: PathBuf,
     committer: Arc<Committer>,
-    id: ReplicaId,
-    /// The root's `.synctl`, held open for the lock on it.
+    durable: bool,
+    /// Which replica it is, once the agent serves.
+    id: OnceLock<ReplicaId>,
+    /// Kept from all other processes, once the agent serves.
+    claim: Mutex<Option<RootClaim>>,
+    /// The root's `.synctl`, held open for the lock on it that roots within see.
     home: DirHandle,
+    /// The same of roots that this one lies in, locked with others.
+    above: OnceLock<Vec<DirHandle>>,
     tenant: Mutex<Option<Tenant>>,
     freed: Notify,
     /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
@@ -75,6 +87,8 @@ pub(super) struct Opened {
     pub(super) replica: Arc<Replica>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) settings: IgnoreSettings,
+    /// Recent small content, where sessions want to have it.
+    pub(super) contents: Option<Arc<Contents>>,
     pub(super) view: View,
     /// Numbers the work of all sessions that the replica serves: what one of them left under way is not taken for
     /// another's.
@@ -126,14 +140,17 @@ impl ServedRoot {
             _ => format!("it can't be made: {error}"),
         })?;
         let real = path.canonicalize().map_err(|error| error.to_string())?;
-        let committer = Committer::open(&real, CommitOptions { durable }).map_err(|error| error.to_string())?;
-        let id = committer.replica_id().map_err(|error| error.to_string())?;
+        let committer = Committer::open(&real, CommitOptions { durable, ..CommitOptions::default() })
+            .map_err(|error| error.to_string())?;
         Ok(Self {
             path: path.to_owned(),
             real,
+            claim: Mutex::default(),
             home: home_of(&committer).map_err(|error| error.to_string())?,
             committer: Arc::new(committer),
-            id,
+            durable,
+            id: OnceLock::new(),
+            above: OnceLock::new(),
             tenant: Mutex::default(),
             freed: Notify::new(),
             asked: AtomicU64::new(0),
@@ -141,18 +158,41 @@ impl ServedRoot {
         })
     }
 
-    /// Takes the root for this agent alone. Another one that is just ending has a moment to let go of it; one that was
-    /// killed holds nothing.
+    /// Takes the root for this agent alone, and keeps others from serving one around it that was served before. Another agent
+    /// that is just ending has a moment to let go; one that was killed holds nothing.
     pub(super) async fn lock(&self) -> Result<(), AgentError> {
         let refused = |reason| AgentError::Root { root: self.path.clone(), reason };
         let deadline = tokio::time::Instant::now() + LOCK_TIME_MAX;
-        while !self.home.try_lock().map_err(|error| refused(format!("it can't be locked: {error}")))? {
+        loop {
+            let reason = match self.committer.claim("an agent") {
+                Ok(claim) => match self.lock_nested() {
+                    Ok(above) => {
+                        let id = self.committer.certain_replica_id().map_err(|error| refused(error.to_string()))?;
+                        let _ = (self.above.set(above), self.id.set(id));
+                        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim);
+                        return Ok(());
+                    }
+                    Err(reason) => reason,
+                },
+                Err(error @ ClaimError::Held(_)) => error.to_string(),
+                Err(ClaimError::Io(error)) => return Err(refused(ClaimError::Io(error).to_string())),
+            };
             if tokio::time::Instant::now() >= deadline {
-                return Err(refused("another agent on this machine serves it: stop that one first".to_owned()));
+                return Err(refused(reason));
             }
             tokio::time::sleep(LOCK_INTERVAL).await;
         }
-        Ok(())
+    }
+
+    /// Keeps roots around this one and within it from being served by others. `Err`: one is.
+    fn lock_nested(&self) -> Result<Vec<DirHandle>, String> {
+        // A file system without locks on directories can't tell; the root itself is claimed by other means.
+        if !self.home.try_lock().unwrap_or(true) {
+            return Err("another agent on this machine serves a directory in it: stop that one first".to_owned());
+        }
+        lock_above(&self.real).map_err(|root| {
+            format!("another agent on this machine serves {}, which it lies in: stop that one first", root.display())
+        })
     }
 
     /// Whether a controller that names `path` means this root.
@@ -161,7 +201,7 @@ impl ServedRoot {
     }
 
     pub(super) fn id(&self) -> ReplicaId {
-        self.id
+        *self.id.get().expect("sessions come when the root is locked, and that sets it")
     }
 
     pub(super) fn committer(&self) -> &Arc<Committer> {
@@ -211,13 +251,15 @@ impl ServedRoot {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The root with these rules: the replica of the session before where it had the same, else a new one, scanned.
-    pub(super) async fn replica(&self, settings: &IgnoreSettings) -> Result<Opened, String> {
+    /// The root with these rules: the replica of the session before where it had the same, else a new one, scanned. It keeps
+    /// small content that it reads where `keep` is set.
+    pub(super) async fn replica(&self, settings: &IgnoreSettings, keep: bool) -> Result<Opened, String> {
+        self.mark_unsynced(keep).await?;
         let before = self.idle().take();
         let mut hint = Tree::new();
         if let Some(mut opened) = before {
             // What has been observed since is waiting; all of it is in the last view.
-            if opened.settings == *settings && opened.catch_up().await.is_ok() {
+            if opened.settings == *settings && opened.contents.is_some() == keep && opened.catch_up().await.is_ok() {
                 return Ok(opened);
             }
             hint = opened.view.tree.clone();
@@ -230,19 +272,35 @@ impl ServedRoot {
         let rules = rules.map_err(|error| error.to_string())?;
         let mailbox = Arc::new(Mailbox::default());
         let sink = Arc::clone(&mailbox);
-        let options = ReplicaOptions { rules, contents: None, hint, committer: Some(Arc::clone(&self.committer)) };
+        let contents = keep.then(|| Arc::new(Contents::new(CONTENTS_BYTES_MAX)));
+        let committer = Some(Arc::clone(&self.committer));
+        let options = ReplicaOptions { rules, contents: contents.clone(), hint, committer };
         let replica = Replica::start(&self.real, options, move |observation| sink.put(observation))
             .map_err(|error| format!("the root can't be opened: {error}"))?;
         let mut opened = Opened {
             replica: Arc::new(replica),
             mailbox,
             settings: settings.clone(),
+            contents,
             view: View::default(),
             next_tag: 0,
             is_lost: false,
         };
         opened.first_scan().await?;
         Ok(opened)
+    }
+
+    /// What a session leaves unsynced: all that it writes, where the agent does not sync; and where beta's changes are taken
+    /// over, those of other hands, which nobody syncs.
+    async fn mark_unsynced(&self, takes_changes: bool) -> Result<(), String> {
+        if self.durable && !takes_changes {
+            return Ok(());
+        }
+        let committer = Arc::clone(&self.committer);
+        let marked = tokio::task::spawn_blocking(move || committer.mark_unsynced()).await;
+        marked
+            .map_err(|error| error.to_string())?
+            .map_err(|error| format!("it can't be noted in the root that it is written to: {error}"))
     }
 
     /// Whether the root is still the directory that was opened. Another in its place (a mount point without its volume,
@@ -280,12 +338,36 @@ impl ServedRoot {
         if let Some(opened) = idle {
             close_replica(opened).await;
         }
+        let committer = Arc::clone(&self.committer);
+        let synced = tokio::task::spawn_blocking(move || committer.sync_and_unmark());
+        match tokio::time::timeout(SYNC_TIME_MAX, synced).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(root = %self.path.display(), "not all of it may be on the disk: {error}")
+            }
+            Ok(Err(_)) | Err(_) => tracing::warn!(root = %self.path.display(), "not all of it may be on the disk yet"),
+        }
     }
 }
 
 fn home_of(committer: &Committer) -> io::Result<DirHandle> {
     let name = Name::new(b".synctl").map_err(io::Error::other)?;
     committer.root().open_dir(name)
+}
+
+/// Locks the homes of all roots that `real` lies in, together with others that do so. `Err`: one that is being served.
+fn lock_above(real: &Path) -> Result<Vec<DirHandle>, PathBuf> {
+    let mut held = Vec::new();
+    for above in real.ancestors().skip(1) {
+        // Mostly there is none: it never was a root. One that may not be looked at or locked is no reason to serve nothing.
+        let Ok(home) = DirHandle::open_root(&above.join(HOME)) else { continue };
+        match home.try_lock_shared() {
+            Ok(true) => held.push(home),
+            Ok(false) => return Err(above.to_owned()),
+            Err(_) => {}
+        }
+    }
+    Ok(held)
 }
 
 /// Ends a replica. It finishes what it is doing, which blocks.

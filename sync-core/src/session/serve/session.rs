@@ -13,30 +13,29 @@ use std::{
 
 use quinn::Connection;
 use sync_proto::{
-    SyncPath,
+    Entry, SyncPath,
     limits::{BATCHES_IN_FLIGHT_MAX, CONTENT_STREAMS_MAX},
     message::{
-        Batch, BatchId, Bounded, Content, FileFrame, FileHeader, Need, Opened as OpenedMessage, Operation, Outcome,
-        Outcomes, Problem, Sentence, ToAgent, ToController,
+        Batch, BatchId, Bounded, Content, FileFrame, FileHeader, Opened as OpenedMessage, Operation, Outcome, Outcomes,
+        Problem, Sentence, ToAgent, ToController,
     },
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     effect::{self, Effect},
-    received::{Failure, ReceivedFile},
     root::{Lease, Opened, ServedRoot},
+    supply::{Supplied, Supplier},
 };
 use crate::{
     engine::view::View,
     link::{FrameWriter, silent_after},
-    replica::{
-        Applied, Observation, Work,
-        commit::{Committer, Partial, refusal},
-        problem,
-        transfer::Reply,
+    replica::{Applied, Observation, Work},
+    session::{
+        received::{FileNews, receive_file},
+        streams::FileEnd,
+        tell,
     },
-    session::tell,
     tree::Tree,
 };
 
@@ -61,17 +60,6 @@ pub(super) enum Input {
     File(FileHeader, mpsc::Receiver<FileFrame>),
     /// The control stream has ended; the fault, if it was the peer's.
     Ended(Option<String>),
-}
-
-/// What the threads that receive files say.
-enum FileNews {
-    Need(Need),
-    /// The content is whole and verified.
-    Complete(FileHeader, Partial),
-    /// It can't be received; without an outcome because the sender gave up, and needs no answer.
-    Failed(BatchId, Option<Outcome>),
-    /// The peer broke the protocol.
-    Fault(String),
 }
 
 /// Scans of the whole root that were asked for. However often, one is made at a time, and one more after it.
@@ -103,6 +91,17 @@ struct Session<'a> {
     paused: Vec<oneshot::Sender<()>>,
     files: mpsc::Sender<FileNews>,
     files_open: usize,
+    /// Gives content, where the controller takes beta's changes over.
+    supplier: Option<Supplier>,
+    flush: FlushState,
+}
+
+/// A barrier that the controller asked for. One at a time: a later one stands for those before it.
+#[derive(Default)]
+struct FlushState {
+    /// The number it has for the replica, and for the controller.
+    under_way: Option<(u64, u64)>,
+    next: Option<u64>,
 }
 
 /// Runs a session to its end. An error is the peer's fault.
@@ -113,7 +112,9 @@ pub(super) async fn run(
     writer: &mut FrameWriter,
     inbox: mpsc::Receiver<Input>,
     connection: &Connection,
+    supply: Option<(Supplier, Supplied)>,
 ) -> Result<(), String> {
+    let (supplier, supplied) = supply.unzip();
     let (files, file_news) = mpsc::channel(CONTENT_STREAMS_MAX);
     let reported = opened.view.tree.clone();
     let mut session = Session {
@@ -131,11 +132,13 @@ pub(super) async fn run(
         paused: Vec::new(),
         files,
         files_open: 0,
+        supplier,
+        flush: FlushState::default(),
     };
     // A session may be waiting to say something to a peer that does not listen any more: that ends too.
     let speak = Notify::new();
     let result = tokio::select! {
-        result = session.work(inbox, file_news, &speak) => result,
+        result = session.work(inbox, file_news, supplied, &speak) => result,
         () = lease.evicted.notified() => Ok(()),
         () = is_dead(&lease, connection, &speak) => Ok(()),
         _ = connection.closed() => Ok(()),
@@ -143,6 +146,21 @@ pub(super) async fn run(
     root.keep(session.opened).await;
     drop(lease);
     result
+}
+
+/// What a supplier has for its session.
+enum FromSupplier {
+    Say(ToController),
+    FileEnd(FileEnd),
+}
+
+/// Waits for it; for ever where there is none. Cancel-safe.
+async fn next_supplied(supplied: &mut Option<Supplied>) -> Option<FromSupplier> {
+    let Some(Supplied { said, file_ends }) = supplied else { return std::future::pending().await };
+    tokio::select! {
+        Some(message) = said.recv() => Some(FromSupplier::Say(message)),
+        Some(end) = file_ends.recv() => Some(FromSupplier::FileEnd(end)),
+    }
 }
 
 /// Waits until somebody else wants the root and the controller that has it gives no sign of life.
@@ -164,6 +182,7 @@ impl Session<'_> {
         &mut self,
         mut inbox: mpsc::Receiver<Input>,
         mut file_news: mpsc::Receiver<FileNews>,
+        mut supplied: Option<Supplied>,
         speak: &Notify,
     ) -> Result<(), String> {
         let mailbox = Arc::clone(&self.opened.mailbox);
@@ -179,6 +198,7 @@ impl Session<'_> {
                 },
                 observation = mailbox.next() => self.observation(observation).await?,
                 Some(news) = file_news.recv() => self.file_news(news).await?,
+                Some(supplied) = next_supplied(&mut supplied) => self.supplied(supplied).await?,
                 // Whatever is said, a live controller's end of the link acknowledges it.
                 () = speak.notified() => self.say(&ToController::Pong(0)).await?,
             };
@@ -252,6 +272,17 @@ impl Session<'_> {
             }
             ToAgent::Ping(number) => self.say(&ToController::Pong(number)).await,
             ToAgent::Goodbye(_) => Ok(false),
+            ToAgent::Fetch(fetch) => self.supplier()?.fetch(fetch).map(|()| true),
+            ToAgent::Describe(describe) => self.supplier()?.describe(describe).map(|()| true),
+            ToAgent::Need(need) => {
+                self.supplier()?.need(need);
+                Ok(true)
+            }
+            ToAgent::Flush(number) => {
+                self.flush.next = Some(number);
+                self.next_flush();
+                Ok(true)
+            }
         }
     }
 
@@ -259,6 +290,41 @@ impl Session<'_> {
         self.opened.replica.rescan();
         self.opened.replica.flush(RESCANNED);
         Rescan::UnderWay
+    }
+
+    fn supplier(&mut self) -> Result<&mut Supplier, String> {
+        self.supplier.as_mut().ok_or_else(|| "content was asked for in a session that takes none".to_owned())
+    }
+
+    async fn supplied(&mut self, supplied: FromSupplier) -> Result<bool, String> {
+        match supplied {
+            FromSupplier::Say(message) => self.say(&message).await,
+            FromSupplier::FileEnd(end) => {
+                self.supplier()?.file_end(&end);
+                Ok(true)
+            }
+        }
+    }
+
+    fn next_flush(&mut self) {
+        if self.flush.under_way.is_none()
+            && let Some(number) = self.flush.next.take()
+        {
+            let token = self.opened.next_tag;
+            self.opened.next_tag += 1;
+            self.flush.under_way = Some((token, number));
+            self.opened.replica.flush(token);
+        }
+    }
+
+    /// All that had changed when the replica was asked has been told.
+    async fn flushed(&mut self, token: u64) -> Result<bool, String> {
+        // Of a session before this one.
+        let Some((_, number)) = self.flush.under_way.take_if(|(under_way, _)| *under_way == token) else {
+            return Ok(true);
+        };
+        self.next_flush();
+        self.say(&ToController::Flushed(number)).await
     }
 
     /// Takes bulk batches, as many as the disk is given at once, and lets the next come where there is room for them.
@@ -308,7 +374,9 @@ impl Session<'_> {
         match observation {
             Observation::Changed(seen) | Observation::Scanned(seen) => {
                 self.opened.view = seen.view;
-                self.changed().await
+                // A scan is nobody's save.
+                let age = if seen.hot.is_empty() { Duration::ZERO } else { seen.since.elapsed() };
+                self.changed_to(self.opened.view.tree.clone(), age).await
             }
             Observation::Applied(applied) => self.applied(applied).await,
             Observation::Flushed(RESCANNED) => {
@@ -316,9 +384,9 @@ impl Session<'_> {
                     Rescan::Again => self.begin_rescan(),
                     Rescan::UnderWay | Rescan::None => Rescan::None,
                 };
-                self.tell_changes(self.opened.view.tree.clone()).await
+                self.tell_changes(self.opened.view.tree.clone(), Duration::ZERO).await
             }
-            Observation::Flushed(_) => Ok(true),
+            Observation::Flushed(token) => self.flushed(token).await,
             Observation::Warning(message) => {
                 tracing::warn!("{message}");
                 Ok(true)
@@ -333,20 +401,22 @@ impl Session<'_> {
 
     /// Tells what other hands have changed.
     async fn changed(&mut self) -> Result<bool, String> {
-        self.changed_to(self.opened.view.tree.clone()).await
+        self.changed_to(self.opened.view.tree.clone(), Duration::ZERO).await
     }
 
-    /// The same, of what `tree` shows of it.
-    async fn changed_to(&mut self, tree: Tree) -> Result<bool, String> {
+    /// The same, of what `tree` shows of it, and what first came about so long ago.
+    async fn changed_to(&mut self, tree: Tree, age: Duration) -> Result<bool, String> {
         if self.opened.view.problems == self.told_problems && tree.hash() == self.reported.hash() {
             return Ok(true);
         }
-        self.tell_changes(tree).await
+        self.tell_changes(tree, age).await
     }
 
-    async fn tell_changes(&mut self, tree: Tree) -> Result<bool, String> {
+    async fn tell_changes(&mut self, tree: Tree, age: Duration) -> Result<bool, String> {
         let view = View { tree, ..self.opened.view.clone() };
-        for changes in tell::changes(&self.reported, &view) {
+        let (supplier, mut allowance) = (&mut self.supplier, Supplier::allowance());
+        let mut push = |old: Option<&Entry>, new: &Entry| supplier.as_mut()?.pushed(old, new, &mut allowance);
+        for changes in tell::changes(&self.reported, &view, &mut push, age) {
             if !self.say(&ToController::Changes(changes)).await? {
                 return Ok(false);
             }
@@ -374,7 +444,7 @@ impl Session<'_> {
         // What was met comes before the outcomes, and what has come to stand since where something was done after them: the
         // controller takes all of it over in this order, and ends with what is reported here.
         let beside = effect::beside(&self.opened.view.tree, &self.reported, &done);
-        if !self.changed_to(beside).await? {
+        if !self.changed_to(beside, Duration::ZERO).await? {
             return Ok(false);
         }
         done.iter().for_each(|effect| effect.apply_to(&mut self.reported));
@@ -435,54 +505,4 @@ fn held_bytes(operation: &Operation) -> usize {
         _ => 0,
     };
     size_of::<Operation>() + operation.path().as_bytes().len() + content
-}
-
-/// Receives one file, on a thread that may block on the disk.
-fn receive_file(
-    committer: &Committer,
-    header: FileHeader,
-    frames: mpsc::Receiver<FileFrame>,
-    news: &mpsc::Sender<FileNews>,
-) {
-    let batch = header.batch;
-    let path = header.path.clone();
-    let message = match receive(committer, header, frames, news) {
-        Ok(complete) => complete,
-        Err(Failure::Disk(error)) => FileNews::Failed(batch, Some(Outcome::Failed(problem::at(&path, &error)))),
-        Err(Failure::Again) => FileNews::Failed(batch, Some(Outcome::BaseMissing)),
-        // What has arrived stays for the next time.
-        Err(Failure::Aborted) => FileNews::Failed(batch, None),
-        Err(Failure::Peer(fault)) => FileNews::Fault(fault),
-    };
-    // A session that is gone needs no answer.
-    let _ = news.blocking_send(message);
-}
-
-fn receive(
-    committer: &Committer,
-    header: FileHeader,
-    mut frames: mpsc::Receiver<FileFrame>,
-    news: &mpsc::Sender<FileNews>,
-) -> Result<FileNews, Failure> {
-    if let Some(refused) = refusal(&header.path) {
-        return Ok(FileNews::Failed(header.batch, Some(refused)));
-    }
-    let mut file = ReceivedFile::begin(committer, &header)?;
-    while let Some(frame) = frames.blocking_recv() {
-        let reply = match file.handle(frame) {
-            Ok(reply) => reply,
-            Err(failure) => {
-                file.give_up(&failure);
-                return Err(failure);
-            }
-        };
-        match reply {
-            Reply::None => {}
-            Reply::Need(need) => {
-                let _ = news.blocking_send(FileNews::Need(need));
-            }
-            Reply::Complete => return Ok(FileNews::Complete(header, file.into_partial())),
-        }
-    }
-    Err(Failure::Aborted)
 }

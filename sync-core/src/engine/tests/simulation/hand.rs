@@ -12,6 +12,9 @@ const NAMES: [&str; 5] = ["a", "b", "c", "d", "o.o"];
 /// Content numbers that are a multiple of this are of files that have a stream of their own.
 const LARGE_EVERY: u64 = 7;
 
+/// From how many files in a directory on a hand may remove so many at once.
+const CROWD: usize = 8;
+
 /// A file with this content: the same number, the same content.
 pub(super) fn content(number: u64, foreign: bool) -> Node {
     let mut id = [0; 32];
@@ -68,7 +71,17 @@ pub(super) fn change(tree: &mut Tree, random: &mut Random, next: &mut u64, forei
         }
         (5..=6, Some(at)) => {
             tree.remove(&at);
-            vec![at]
+            let parent = at.parent().unwrap();
+            let beside: Vec<SyncPath> = tree.dir(&parent).into_iter().flat_map(walk).map(|(at, _, _)| at).collect();
+            if beside.len() < CROWD || random.one_in(2) {
+                return vec![at];
+            }
+            // Many at once.
+            let first = random.below(beside.len() / 2);
+            let more = beside[first..].iter().take(CROWD).map(|below| parent.join_path(below).unwrap());
+            let gone: Vec<SyncPath> = more.chain([at]).collect();
+            gone.iter().for_each(|at| drop(tree.remove(at)));
+            gone
         }
         (7..=8, Some(from)) => {
             // A rename, of a directory or over something.

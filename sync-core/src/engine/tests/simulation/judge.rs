@@ -3,49 +3,241 @@
 use super::*;
 use crate::engine::Recorded;
 
+/// With fewer files on a side any number may go.
+const FILES_MIN: usize = 20;
+/// How often deletions have to be allowed until they are, at most.
+const ALLOWANCES_MAX: usize = 3;
+/// How many files are replaced by directories in one go, at most.
+const REPLACED: usize = 3;
+
 impl World {
-    /// An operation needs evidence, and fits the limits.
-    pub(super) fn check_sent(&mut self, id: BatchId, operations: &[Planned]) {
+    pub(super) fn check_number(&mut self, id: BatchId) {
         assert!(self.last_id.is_none_or(|last| last < id), "a number is used twice");
         self.last_id = Some(id);
-        self.unanswered.insert(id, touched(operations));
+    }
+
+    /// An operation at beta needs evidence, and fits the limits.
+    pub(super) fn check_sent(&mut self, id: BatchId, operations: &[Planned]) {
+        self.check_number(id);
+        self.unanswered.insert(id, changed(operations));
         assert!(self.unanswered.len() <= sync_proto::limits::BATCHES_IN_FLIGHT_MAX);
         assert!(operations.len() <= sync_proto::limits::BATCH_OPERATIONS_MAX);
         self.sent += operations.len();
+        Self::check_apart(operations, self.laptop.under_way());
+        self.note_overruled(operations);
+        let view = &self.laptop.view;
         for operation in operations {
             let (at, old) = match operation {
                 Planned::Remove { path, old } => (path, old),
-                Planned::Move { from, node, .. } => (from, node),
+                Planned::Move { from, to, node } => {
+                    if self.engine.known.asides.contains(to) {
+                        // All of it is beta's own now.
+                        self.excused.insert(to.clone());
+                    }
+                    (from, node)
+                }
                 Planned::MakeDirectory { .. } | Planned::Put { .. } => continue,
             };
-            let replaced = self.view.tree.get(at).is_some();
-            assert!(replaced || self.view.complete, "{at} is removed on the evidence of an incomplete scan");
-            assert!(!self.view.is_unknown(at), "{at} is removed, and not known");
+            let replaced = view.tree.get(at).is_some();
+            assert!(replaced || view.complete, "{at} is removed on the evidence of an incomplete scan");
+            assert!(!view.is_unknown(at), "{at} is removed, and not known");
             assert!(
-                old.as_dir().is_none() || !self.view.has_unknown_beneath(at),
+                old.as_dir().is_none() || !view.has_unknown_beneath(at),
                 "{at} is removed, and something in it not known"
             );
-            let rules = &self.rules[self.alpha_rules];
-            for (below, node) in agent::entries(old) {
-                let at = at.join_path(&below).unwrap();
-                let ignored = rules.is_ignored(&at, node.as_dir().is_some());
-                assert!(!ignored, "{at} is ignored, and removed");
+            if !matches!(operation, Planned::Move { .. }) {
+                self.check_ignored(at, old);
             }
         }
     }
 
-    /// *Synced* takes over what beta has had, and nothing else.
+    /// Where alpha has a version of its own, beta's is given up by the mode, whatever alpha has when it is done.
+    fn note_overruled(&mut self, operations: &[Planned]) {
+        if self.kind.mode != Mode::TwoWayResolved {
+            return;
+        }
+        for operation in operations {
+            let (at, old) = match operation {
+                Planned::Put { path, old: Some(old), .. } => (path, Node::from_entry(old.clone())),
+                Planned::Remove { path, old } => (path, old.clone()),
+                Planned::MakeDirectory { .. } | Planned::Put { .. } | Planned::Move { .. } => continue,
+            };
+            if self.laptop.view.tree.get(at).is_some() {
+                self.ledger.give_up(Some(&old));
+            }
+        }
+    }
+
+    /// The same for alpha: what is removed there has to be gone at beta, by its own word.
+    pub(super) fn check_taken(&mut self, id: BatchId, operations: &[Planned]) {
+        assert!(self.kind.mode.is_two_way(), "nothing is done at alpha");
+        self.check_number(id);
+        assert!(operations.len() <= sync_proto::limits::BATCH_OPERATIONS_MAX);
+        self.sent += operations.len();
+        Self::check_apart(operations, self.unanswered.values().flatten().cloned());
+        let beta = &self.engine.known.ahead;
+        for operation in operations {
+            match operation {
+                Planned::MakeDirectory { path } => self.check_ignored(path, &directory()),
+                Planned::Put { path, entry, .. } => self.check_ignored(path, &Node::from_entry(entry.clone())),
+                Planned::Remove { path: at, old } | Planned::Move { from: at, node: old, .. } => {
+                    let replaced = beta.tree.get(at).is_some();
+                    assert!(replaced || self.gone.contains(at), "{at} is removed at alpha, and beta has not said why");
+                    assert!(
+                        replaced || beta.complete,
+                        "{at} is removed at alpha on the evidence of an incomplete scan"
+                    );
+                    let unknown = beta.is_unknown(at) || (old.as_dir().is_some() && beta.has_unknown_beneath(at));
+                    assert!(!unknown, "{at} is removed at alpha, and not known at beta");
+                }
+            }
+        }
+    }
+
+    fn check_ignored(&self, at: &SyncPath, node: &Node) {
+        let rules = &self.rules[self.laptop.rules];
+        for (below, node) in entries(node) {
+            let at = at.join_path(&below).unwrap();
+            let ignored = rules.is_ignored(&at, node.as_dir().is_some());
+            assert!(!ignored, "{at} is ignored, and touched");
+        }
+    }
+
+    /// What is done at one side is nowhere near what is under way to the other.
+    fn check_apart(operations: &[Planned], other: impl Iterator<Item = SyncPath>) {
+        let changed = changed(operations);
+        for other in other {
+            let is_near = |at: &&SyncPath| other.starts_with(at) || at.starts_with(&other);
+            let near = changed.iter().find(is_near);
+            assert!(near.is_none(), "{near:?} is near {other}, which is under way the other way");
+        }
+    }
+
+    /// Nothing that a hand has written is gone by an operation, unless a hand has given it up. What takes no part stays.
+    pub(super) fn check_destroyed(&mut self) {
+        let gone = [
+            (Side::Alpha, std::mem::take(&mut self.laptop.disk.destroyed)),
+            (Side::Beta, std::mem::take(&mut self.agent.disk.destroyed)),
+        ];
+        for (side, at, node) in
+            gone.into_iter().flat_map(|(side, gone)| gone.into_iter().map(move |(at, node)| (side, at, node)))
+        {
+            let is_dir = node.as_dir().is_some();
+            let rules = match side {
+                Side::Alpha => self.laptop.rules,
+                Side::Beta => self.agent.ignores,
+            };
+            // With other rules than those that it was planned by, the hand of the clock is all that there is against it.
+            let ignored = rules == 0 && self.rules[0].is_ignored(&at, is_dir);
+            assert!(!ignored, "{at} is ignored at {side:?}, and destroyed");
+            if self.may_lose(&node) {
+                continue;
+            }
+            let missed = self.ledger.missed(&node, [&self.laptop.disk.tree, &self.agent.disk.tree]);
+            assert!(missed.is_none(), "{at}: content of {side:?} is lost: {missed:?}");
+        }
+    }
+
+    /// Whether the mode says that what a hand wrote there gives way.
+    fn may_lose(&self, node: &Node) -> bool {
+        match self.kind.mode {
+            Mode::OneWayReplica => true,
+            Mode::OneWaySafe => !hand::is_foreign(node),
+            Mode::TwoWaySafe | Mode::TwoWayResolved => false,
+        }
+    }
+
+    /// What operations remove at a side, until nothing more is being removed.
+    pub(super) fn note_removed(&mut self, action: &Action) {
+        let (side, id, operations) = match action {
+            Action::Send { id, operations, .. } => (Side::Beta, id, operations),
+            Action::Take { id, operations, .. } => (Side::Alpha, id, operations),
+            Action::Stream { stream, .. } => return self.note_put(Side::Beta, stream),
+            Action::TakeStream { stream, .. } => return self.note_put(Side::Alpha, stream),
+            _ => return,
+        };
+        let removed = self.removed.entry(side).or_default();
+        let is_first = removed.gone.is_empty();
+        for operation in operations {
+            match operation {
+                Planned::Put { path, entry, .. } => {
+                    removed.gone.remove(path);
+                    removed.put.insert(entry.clone());
+                }
+                Planned::Move { to, node, .. } => {
+                    self.removing.insert(*id);
+                    removed.put.extend(entries(node).map(|(_, node)| node.entry()));
+                    removed.gone.remove(to);
+                }
+                Planned::Remove { path, old } => {
+                    self.removing.insert(*id);
+                    let files = entries(old).filter(|(_, node)| node.as_dir().is_none());
+                    removed.gone.extend(files.map(|(below, node)| (path.join_path(&below).unwrap(), node.entry())));
+                }
+                Planned::MakeDirectory { .. } => {}
+            }
+        }
+        if is_first {
+            removed.of = match side {
+                Side::Alpha => files(&self.laptop.view.tree),
+                // What has just been planned is done in what will be.
+                Side::Beta => files(&self.engine.known.ahead.tree) + removed.gone.len(),
+            };
+        }
+    }
+
+    fn note_put(&mut self, side: Side, stream: &PlannedStream) {
+        let removed = self.removed.entry(side).or_default();
+        removed.gone.remove(&stream.path);
+        removed.put.insert(stream.entry.clone());
+    }
+
+    /// Most files of a side go only when the user has said so.
+    pub(super) fn check_removed(&mut self) {
+        for (side, Removed { of, gone, put }) in &self.removed {
+            if *of < FILES_MIN {
+                continue;
+            }
+            let disk = match side {
+                Side::Alpha => &self.laptop.disk.tree,
+                Side::Beta => &self.agent.disk.tree,
+            };
+            // What hands have put elsewhere is moved too.
+            let elsewhere = walk(disk.root()).filter(|(at, _, _)| !gone.contains_key(at));
+            let elsewhere: BTreeSet<Entry> = elsewhere.map(|(_, node, _)| node.entry()).collect();
+            let is_moved = |entry: &&Entry| put.contains(entry) || elsewhere.contains(entry);
+            let gone = gone.values().filter(|entry| !is_moved(entry)).count();
+            // A file that gives way to a directory is removed here, and replaced for the engine.
+            let most = gone * 2 > *of + 2 * REPLACED;
+            assert!(!most || self.allowed, "{gone} of {of} files of {side:?} go, and nobody was asked");
+        }
+        let disks = [&self.laptop.disk, &self.agent.disk];
+        self.most_files = disks.iter().map(|disk| files(&disk.tree)).fold(self.most_files, usize::max);
+        let (beta, alpha) = (&self.unanswered, &self.laptop.taken);
+        self.removing.retain(|id| beta.contains_key(id) || alpha.iter().any(|taken| taken.id == *id));
+        if self.removing.is_empty() && !self.engine.described.is_waiting() {
+            self.removed.values_mut().for_each(|removed| removed.gone.clear());
+        }
+        if self.engine.is_in_sync() || self.allowed {
+            self.removed.clear();
+        }
+    }
+
+    /// *Synced* takes over what both sides have had, and nothing else; and nothing of alpha that may not outlast a power cut.
     pub(super) fn record(&mut self, changes: Vec<Recorded>) {
         for (at, node) in changes {
+            let volatile = self.laptop.under_way().find(|other| other.starts_with(&at) || *other == at);
+            assert!(volatile.is_none() || self.wiped, "{at} is agreed on, and {volatile:?} not durable");
             match node {
                 None => {
                     self.recorded.remove(&at).expect("a record of what is there");
                 }
                 Some((node, _)) => {
-                    for (below, node) in agent::entries(&node) {
+                    for (below, node) in entries(&node) {
                         let at = at.join_path(&below).unwrap();
-                        let had = self.agent.history.contains(&(at.clone(), node.entry()));
-                        assert!(had, "{at} is agreed on, and never was at beta: {node:?}");
+                        let had = |disk: &Disk| disk.history.contains(&(at.clone(), node.entry()));
+                        assert!(had(&self.agent.disk), "{at} is agreed on, and never was at beta: {node:?}");
+                        assert!(had(&self.laptop.disk), "{at} is agreed on, and never was at alpha: {node:?}");
                     }
                     self.recorded.insert(&at, node, None).expect("a record in a directory that is agreed on");
                 }
@@ -55,10 +247,22 @@ impl World {
 
     pub(super) fn reported(&mut self, report: Report) {
         match report {
-            Report::Failed { problem, .. } => {
-                self.told.insert(problem.path);
+            Report::Failed { side, problem, .. } => {
+                self.told.insert((side, problem.path));
             }
-            Report::Solved(at) => assert!(self.told.remove(&at), "{at} is solved, and never was reported"),
+            Report::Solved { side, path } => {
+                let at = (side, path);
+                assert!(self.told.remove(&at), "{at:?} is solved, and never was reported");
+            }
+            // It holds for as long as there is nothing else.
+            Report::InSync => self.allowed = self.engine.emptied().is_some(),
+            Report::Conflict { path, .. } => assert!(
+                self.engine.halted().is_some()
+                    || self.engine.conflicts().all(|(at, _, _)| *at != path)
+                    || self.is_excused(&path)
+                    || self.is_told(&path),
+                "{path} is a conflict, and nobody has touched it at beta"
+            ),
             _ => {}
         }
     }
@@ -68,12 +272,17 @@ impl World {
         self.excused.iter().any(is_near)
     }
 
-    /// Where it is said that `at` is not as at alpha, if it is.
+    fn is_told(&self, at: &SyncPath) -> bool {
+        self.told.iter().any(|(_, told)| told == at)
+    }
+
+    /// Where it is said that `at` is not the same on both sides, if it is.
     fn listed(&self, at: &SyncPath) -> Option<SyncPath> {
         let conflict =
             self.engine.conflicts().map(|(conflict, _, _)| conflict).find(|conflict| at.starts_with(conflict));
-        let held = std::iter::successors(Some(at.clone()), SyncPath::parent).find(|at| self.engine.held.is_waiting(at));
-        assert!(held.as_ref().is_none_or(|held| self.told.contains(held)), "{held:?} waits, and nobody knows");
+        let waits = |at: &SyncPath| self.engine.at_beta.held.is_waiting(at) || self.engine.at_alpha.held.is_waiting(at);
+        let held = std::iter::successors(Some(at.clone()), SyncPath::parent).find(waits);
+        assert!(held.as_ref().is_none_or(|held| self.is_told(held)), "{held:?} waits, and nobody knows");
         conflict.cloned().or(held)
     }
 
@@ -81,71 +290,96 @@ impl World {
     pub(super) fn judge(&self) {
         assert_eq!(self.recorded, self.engine.known.synced, "the record of what is synced");
         assert_eq!(self.engine.known.beta, self.agent.index, "what is known of beta");
+        let (alpha, beta) = (&self.laptop.view.tree, &self.agent.index);
         if self.engine.halted().is_some() {
-            assert_eq!(self.view.tree.entries(), 0, "it is halted");
+            let is_empty = alpha.entries() == 0 || (self.kind.mode.is_two_way() && beta.entries() == 0);
+            assert!(is_empty || self.most_files >= FILES_MIN, "it is halted");
             return;
         }
         assert!(self.engine.is_in_sync(), "it is quiet, and not in sync");
-        let rules = &self.rules[self.alpha_rules];
-        let all: BTreeSet<SyncPath> = [&self.view.tree, &self.agent.index, &self.recorded]
-            .into_iter()
-            .flat_map(|tree| walk(tree.root()).map(|(at, _, _)| at))
-            .collect();
+        assert_eq!(self.engine.unsettled(), 0);
+        let all: BTreeSet<SyncPath> =
+            [alpha, beta, &self.recorded].into_iter().flat_map(|tree| walk(tree.root()).map(|(at, _, _)| at)).collect();
+        let mut same = true;
         for at in all {
             let get = |tree: &Tree| tree.get(&at).map(Node::entry);
-            let (alpha, beta, synced) = (get(&self.view.tree), get(&self.agent.index), get(&self.recorded));
+            let (here, there, synced) = (get(alpha), get(beta), get(&self.recorded));
             if let Some(listed) = self.listed(&at) {
-                let has_reason = self.is_excused(&listed) || self.told.contains(&listed);
+                let has_reason = self.is_excused(&listed) || self.is_told(&listed);
                 assert!(has_reason, "{listed} is a conflict, and nobody has touched it");
+                same = false;
                 continue;
             }
-            if alpha == beta {
-                assert_eq!(alpha, synced, "{at}: what both have is synced");
+            if here == there {
+                assert_eq!(here, synced, "{at}: what both have is synced");
                 continue;
             }
-            assert_eq!(alpha, None, "{at} is not at beta as at alpha: {beta:?}");
-            if self.told.iter().any(|told| told.starts_with(&at)) {
-                // It goes when what is held in it has gone.
-                continue;
+            same &= !self.kind.mode.is_two_way();
+            match (here, there) {
+                (None, Some(there)) => self.judge_beta_alone(&at, &there, synced),
+                (Some(here), None) if self.kind.mode.is_two_way() => self.judge_alpha_alone(&at, &here),
+                (here, there) => panic!("{at} is not the same on both sides: {here:?} {there:?}"),
             }
-            assert_eq!(synced, None, "{at} is synced, and not at alpha");
-            let is_dir = self.agent.index.dir(&at).is_some();
-            let left_alone = rules.is_ignored(&at, is_dir) || self.has_ignored(&at);
-            let own = self.kind.mode == Mode::OneWaySafe && self.is_excused(&at);
-            // What held it back may have gone since, unseen.
-            let left_alone = left_alone || self.engine.kept.contains(&at);
-            assert!(left_alone || own, "{at} is left at beta: {beta:?}");
         }
-        for told in &self.told {
-            assert!(self.listed(told).is_some(), "{told} was reported, and is not solved");
+        if same && self.kind.mode.is_two_way() {
+            assert_eq!(self.engine.outstanding(), (0, 0));
+        }
+        for (side, told) in &self.told {
+            assert!(self.listed(told).is_some(), "{told} was reported for {side:?}, and is not solved");
         }
     }
 
-    fn has_ignored(&self, at: &SyncPath) -> bool {
-        let rules = &self.rules[self.alpha_rules];
-        let beneath = |(below, node): (SyncPath, &Node)| {
-            let at = at.join_path(&below).unwrap();
-            rules.is_ignored(&at, node.as_dir().is_some())
-        };
-        let on_disk = self.agent.disk.dir(at);
-        on_disk.is_some_and(|dir| walk(dir).any(|(below, node, _)| beneath((below, node))))
+    fn judge_beta_alone(&self, at: &SyncPath, there: &Entry, synced: Option<Entry>) {
+        if self.told.iter().any(|(_, told)| told.starts_with(at)) {
+            // It goes when what is held in it has gone.
+            return;
+        }
+        let rules = &self.rules[self.laptop.rules];
+        let is_dir = self.agent.index.dir(at).is_some();
+        let left_alone = rules.is_ignored(at, is_dir) || has_ignored(&self.agent.disk.tree, rules, at);
+        // What held it back may have gone since, unseen.
+        let left_alone = left_alone || self.engine.at_beta.has_kept(at);
+        if self.kind.mode.is_two_way() {
+            assert!(left_alone, "{at} is left at beta alone: {there:?}");
+            return;
+        }
+        assert_eq!(synced, None, "{at} is synced, and not at alpha");
+        let own = self.kind.mode == Mode::OneWaySafe && self.is_excused(at);
+        assert!(left_alone || own, "{at} is left at beta: {there:?}");
+    }
+
+    fn judge_alpha_alone(&self, at: &SyncPath, here: &Entry) {
+        if self.told.iter().any(|(_, told)| told.starts_with(at)) {
+            return;
+        }
+        let is_dir = |tree: &Tree| tree.dir(at).is_some();
+        let rules = &self.agent.rules;
+        // Beta has it, and does not show it; or alpha has something in it that it does not show.
+        let hidden = std::iter::successors(Some(at.clone()), SyncPath::parent).filter(|at| !at.is_root()).any(|at| {
+            let there = self.agent.disk.tree.get(&at);
+            there.is_some_and(|node| rules.is_ignored(&at, node.as_dir().is_some()))
+        });
+        let left_alone = hidden
+            || rules.is_ignored(at, is_dir(&self.laptop.disk.tree))
+            || has_ignored(&self.laptop.disk.tree, &self.rules[self.laptop.rules], at)
+            || has_ignored(&self.agent.disk.tree, rules, at)
+            || self.engine.at_alpha.has_kept(at);
+        assert!(left_alone, "{at} is left at alpha alone: {here:?}");
     }
 
     /// Once more: nothing is left to do, not after a reconnection either.
     pub(super) fn again(&mut self) {
-        if self.engine.halted().is_some() {
+        if !self.is_clean() {
             return;
         }
         let before = self.sent;
         let conflicts: Vec<_> = self.engine.conflicts().map(|(at, _, _)| at.clone()).collect();
-        let hot: Vec<_> = walk(self.view.tree.root()).map(|(at, _, _)| at).collect();
-        if self.told.is_empty() && self.engine.kept.is_empty() {
-            let view = self.view.clone();
-            self.see(view, hot);
-            self.quiet();
-            assert_eq!(self.sent, before, "a second round sends something");
-        }
-        if self.told.is_empty() && self.engine.kept.is_empty() {
+        let hot: Vec<_> = walk(self.laptop.view.tree.root()).map(|(at, _, _)| at).collect();
+        let view = self.laptop.view.clone();
+        self.see(view, hot);
+        self.quiet();
+        assert_eq!(self.sent, before, "a second round sends something");
+        if self.is_clean() {
             self.cut();
             self.quiet();
             self.judge();
@@ -154,4 +388,56 @@ impl World {
             assert_eq!(conflicts, now, "conflicts of a reconnection");
         }
     }
+
+    fn is_clean(&self) -> bool {
+        let receivers = [&self.engine.at_alpha, &self.engine.at_beta];
+        self.engine.halted().is_none() && self.told.is_empty() && receivers.iter().all(|side| side.kept.is_empty())
+    }
+
+    /// The user settles every conflict, and lets deletions go: nothing is left but what takes no part.
+    pub(super) fn finish(&mut self) {
+        if !self.kind.mode.is_two_way() {
+            return;
+        }
+        for _ in 0..ALLOWANCES_MAX {
+            // What was held, or not to be seen, at the time may be another reason later.
+            if self.engine.halted().is_some() {
+                self.say(|| "deletions are allowed".to_owned());
+                self.allowed = true;
+                self.engine.handle_deletions_allowed();
+                self.quiet();
+            }
+        }
+        assert!(self.engine.halted().is_none(), "it was allowed");
+        for _ in 0..8 {
+            let conflicts: Vec<SyncPath> = self.engine.conflicts().map(|(at, _, _)| at.clone()).collect();
+            for at in conflicts {
+                let keep = *self.random.pick(&[Keep::Alpha, Keep::Beta, Keep::Both]);
+                self.settle(&at, keep);
+            }
+            self.quiet();
+            self.judge();
+        }
+        // Only what may not be touched as a whole is still a conflict.
+        for (at, _, _) in self.engine.conflicts() {
+            let rules = &self.rules;
+            let ignored = |disk: &Disk| rules.iter().any(|rules| has_ignored(&disk.tree, rules, at));
+            let is_ignored = rules.iter().any(|rules| rules.is_ignored(at, true));
+            let is_reason = is_ignored || ignored(&self.agent.disk) || ignored(&self.laptop.disk) || self.is_told(at);
+            assert!(is_reason || self.engine.halted().is_some(), "{at} is settled, and still a conflict");
+        }
+    }
+}
+
+fn files(tree: &Tree) -> usize {
+    walk(tree.root()).filter(|(_, node, _)| node.as_dir().is_none()).count()
+}
+
+/// Whether something beneath takes no part.
+fn has_ignored(disk: &Tree, rules: &Rules, at: &SyncPath) -> bool {
+    let beneath = |(below, node): (SyncPath, &Node)| {
+        let at = at.join_path(&below).unwrap();
+        rules.is_ignored(&at, node.as_dir().is_some())
+    };
+    disk.dir(at).is_some_and(|dir| walk(dir).any(|(below, node, _)| beneath((below, node))))
 }

@@ -13,7 +13,11 @@ fn counted() {
     let (Ok(what), Ok(root)) = (std::env::var("SYNCTL_TEST_COUNTED"), std::env::var("SYNCTL_TEST_ROOT")) else {
         return;
     };
-    let committer = open(Path::new(&root));
+    let options = match what.as_str() {
+        "little" | "much" => CommitOptions::for_a_person(Protected::default()),
+        _ => CommitOptions::default(),
+    };
+    let committer = Committer::open(Path::new(&root), options).unwrap();
     let content = [b'x'; 4096];
     let in_dir = |n: usize| format!("dir/file{n}");
     let mut index = Tree::new();
@@ -24,12 +28,37 @@ fn counted() {
         for n in 0..FILES {
             let at = Path::new(&root).join(in_dir(n));
             fs::write(&at, b"old").unwrap();
-            let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+            let old = SystemTime::now() - std::time::Duration::from_secs(3600);
             fs::File::options().write(true).open(at).unwrap().set_modified(old).unwrap();
         }
         index = Tree::from_root(scan(committer.root()));
     }
+    let (little, much) = (3, 100);
+    if what == "little" || what == "much" {
+        for n in 0..much {
+            fs::write(Path::new(&root).join(format!("gone{n}")), b"old").unwrap();
+            fs::write(Path::new(&root).join(in_dir(n)), b"old").unwrap();
+        }
+        index = Tree::from_root(scan(committer.root()));
+    }
+    // All that there is: new files, others in place of old ones, new directories, removals, an executable bit.
+    let mixed = |count: usize| -> Vec<Operation> {
+        let mut operations = Vec::new();
+        for n in 0..count {
+            operations.push(put(&format!("new{n}"), Expected::Nothing, &content));
+            operations.push(put(&in_dir(n), Expected::Entry(file(b"old")), &content));
+            operations.push(remove(&format!("gone{n}"), Expected::Entry(file(b"old"))));
+        }
+        operations.extend((0..count / 10).flat_map(|n| {
+            let dir = format!("dir{n}");
+            let inner = put(&format!("{dir}/file"), Expected::Nothing, &content);
+            [make(&dir), inner]
+        }));
+        operations
+    };
     let operations: Vec<_> = match what.as_str() {
+        "little" => mixed(little).split_off(little * 3 - 3),
+        "much" => mixed(much),
         "fresh" => std::iter::once(make("dir"))
             .chain((0..FILES).map(|n| put(&in_dir(n), Expected::Nothing, &content)))
             .collect(),
@@ -80,7 +109,7 @@ fn a_file_in_a_new_directory_costs_four_system_calls() {
 #[test]
 fn a_new_file_costs_six_system_calls_and_one_in_place_of_another_ten() {
     if cfg!(feature = "portable") {
-        return println!("skipped: the twin makes one rename of several calls");
+        return crate::skipped::skipped("the twin makes one rename of several calls");
     }
     let Some(calls) = count("new") else { return };
     println!("{calls:?}");
@@ -90,6 +119,21 @@ fn a_new_file_costs_six_system_calls_and_one_in_place_of_another_ten() {
     println!("{calls:?}");
     let total: usize = calls.values().sum();
     assert!((10 * FILES..=10 * FILES + 16).contains(&total), "{total}: {calls:?}");
+}
+
+/// Whatever is in a batch, it is brought to the disk twice: the content before it is renamed, and the names at the end.
+#[test]
+fn a_durable_batch_costs_two_turns() {
+    let syncs = |what: &str| {
+        let calls = count(what)?;
+        println!("{calls:?}");
+        let of = |name: &str| calls.get(name).copied().unwrap_or_default();
+        Some((of("syncfs"), of("fsync") + of("fdatasync")))
+    };
+    let (Some(little), Some(much)) = (syncs("little"), syncs("much")) else { return };
+    assert_eq!(much, (2, 0), "100 new files, 100 replaced, 100 removed, 10 new directories");
+    // Two contents; three directories of the trash (it, the generation) and of the tree (the root, `dir`).
+    assert_eq!(little, (0, 2 + 2 + 2), "a new file, one replaced, one removed");
 }
 
 /// The fast path against `tar x` of the same files on the same disk. Run by hand: the figure is of the machine.

@@ -20,11 +20,12 @@ fn operations(index: &Tree) -> Vec<Operation> {
         put("dir/sub/file", Expected::Nothing, b"new dir/sub/file"),
         make("alone"),
         remove("tree", Expected::Tree(tree_hash(index, "tree"))),
+        put_entry("kind", old("kind"), link("x"), Content::None),
     ]
 }
 
 fn populate(root: &Path) {
-    for at in ["over", "gone", "from", "tree/a", "tree/sub/b"] {
+    for at in ["over", "gone", "from", "tree/a", "tree/sub/b", "kind"] {
         let path = root.join(at);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, at).unwrap();
@@ -36,7 +37,9 @@ fn populate(root: &Path) {
 #[ignore = "only killed from outside"]
 fn killed() {
     let Ok(root) = std::env::var("SYNCTL_TEST_ROOT") else { return };
-    let committer = open(Path::new(&root));
+    let keeps = std::env::var("SYNCTL_TEST_COUNTED").is_ok_and(|what| what == "kept");
+    let options = if keeps { CommitOptions::for_a_person(Protected::default()) } else { CommitOptions::default() };
+    let committer = Committer::open(Path::new(&root), options).unwrap();
     let index = Tree::from_root(scan(committer.root()));
     let commits = committer.apply(&index, &operations(&index));
     assert!(commits.iter().all(|commit| commit.outcome == Outcome::Applied));
@@ -55,13 +58,23 @@ fn check(fixture: &Fixture, when: &str) {
         assert!(somewhere, "{when}: {at} is nowhere");
     }
     for content in displaced {
-        assert!(
-            content.starts_with(b"over") || content.starts_with(b"gone") || content.starts_with(b"tree/"),
-            "{when}"
-        );
+        assert!([&b"over"[..], b"gone", b"tree/", b"kind"].iter().any(|begin| content.starts_with(begin)), "{when}");
     }
     assert_eq!(fs::read_dir(fixture.at_path(".synctl/stage")).unwrap().count(), 1, "{when}");
     fixture.check_stage();
+}
+
+/// What was to be deleted is at its place, beside the stage, or in the trash: whole, and once.
+fn check_kept(fixture: &Fixture, when: &str) {
+    let trashed = person::trashed(fixture);
+    let displaced = fixture.displaced();
+    for at in ["gone", "tree/a", "tree/sub/b", "kind"] {
+        let stands = fs::symlink_metadata(fixture.at_path(at)).is_ok_and(|meta| meta.is_file());
+        let places = usize::from(stands)
+            + displaced.iter().filter(|content| **content == at.as_bytes()).count()
+            + usize::from(trashed.get(at).is_some_and(|content| content == at.as_bytes()));
+        assert_eq!(places, 1, "{when}: {at} is in {places} places");
+    }
 }
 
 fn files(root: &Path) -> Vec<(u64, String)> {
@@ -83,6 +96,19 @@ fn files(root: &Path) -> Vec<(u64, String)> {
 
 #[test]
 fn fault_41_killed_at_every_step() {
+    kill_at_every_step("", 15, check);
+}
+
+#[test]
+fn killed_at_every_step_what_is_deleted_is_kept() {
+    let check = |fixture: &Fixture, when: &str| {
+        check(fixture, when);
+        check_kept(fixture, when);
+    };
+    kill_at_every_step("kept", 25, check);
+}
+
+fn kill_at_every_step(what: &str, kills_min: usize, check: impl Fn(&Fixture, &str)) {
     let mut kills = 0;
     for call in CALLS {
         for when in 1.. {
@@ -91,7 +117,7 @@ fn fault_41_killed_at_every_step() {
             populate(&root);
             let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=KILL:when={when}"));
             let arguments = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
-            let Some(output) = strace(&arguments, "crash::killed", &root, "") else { return };
+            let Some(output) = strace(&arguments, "crash::killed", &root, what) else { return };
             let whole = output.status.success();
             if !whole {
                 assert_eq!(output.status.signal(), Some(9), "{}", String::from_utf8_lossy(&output.stderr));
@@ -106,5 +132,5 @@ fn fault_41_killed_at_every_step() {
         }
     }
     println!("killed {kills} times");
-    assert!(kills >= 15, "killed {kills} times only");
+    assert!(kills >= kills_min, "killed {kills} times only");
 }

@@ -14,7 +14,7 @@ impl Mounted {
         let mounted =
             Command::new("mount").args(arguments).arg(&at).output().is_ok_and(|output| output.status.success());
         if !mounted {
-            println!("skipped: this process may not mount");
+            crate::skipped::skipped("this process may not mount");
         }
         mounted.then_some(Self(at))
     }
@@ -154,7 +154,7 @@ fn a_full_disk_leaves_the_old_content_of_a_file_that_is_a_mount_point() {
     let large = vec![b'x'; 2 << 20];
     let commit = fixture.one(&index, put("bound", Expected::Entry(file(b"old")), &large));
     if cfg!(feature = "portable") {
-        return println!("skipped: the twin can't take room first");
+        return crate::skipped::skipped("the twin can't take room first");
     }
     assert!(is_failed(&commit.outcome, ProblemKind::NoSpace), "{:?}", commit.outcome);
     assert_eq!(fs::read(&source).unwrap(), b"old");
@@ -198,7 +198,7 @@ fn a_mount_within_the_root_has_a_stage_of_its_own() {
         ];
         let outcomes = fixture.batch(&index, &operations);
         if cfg!(feature = "portable") && bind {
-            println!("skipped: the twin can't tell mounts of one device apart");
+            crate::skipped::skipped("the twin can't tell mounts of one device apart");
             continue;
         }
         assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Applied), "{outcomes:?}");

@@ -53,7 +53,7 @@ fn has_exchange(fixture: &Fixture) -> bool {
     let exchange = dir.exchange(name, dir, name);
     let has = !exchange.is_err_and(|error| error.kind() == ErrorKind::Unsupported);
     if !has {
-        println!("skipped: nothing can be exchanged here");
+        crate::skipped::skipped("nothing can be exchanged here");
     }
     has
 }

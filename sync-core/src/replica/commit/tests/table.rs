@@ -47,7 +47,7 @@ fn in_state(state: State) -> (Fixture, Tree) {
     let index = fixture.index();
     match state {
         State::Same => {}
-        State::Touched => fs::File::open(&it).unwrap().set_modified(std::time::SystemTime::now()).unwrap(),
+        State::Touched => fs::File::open(&it).unwrap().set_modified(SystemTime::now()).unwrap(),
         State::Unseen => {
             fs::remove_file(&it).unwrap();
             let index = fixture.index();

@@ -20,7 +20,7 @@ fn remove_dir(index: &Tree) -> Operation {
 #[test]
 fn a_known_tree_goes_whole() {
     let (fixture, index) = populated();
-    fs::File::open(fixture.at_path("dir/b")).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+    fs::File::open(fixture.at_path("dir/b")).unwrap().set_modified(SystemTime::now()).unwrap();
     let commit = fixture.one(&index, remove_dir(&index));
     assert_eq!(commit.outcome, Outcome::Applied);
     assert_eq!(commit.changes, [IndexChange::gone(path("dir"))]);
@@ -243,7 +243,8 @@ fn the_hash_from_before_the_batch_counts_too() {
 #[test]
 fn a_durable_batch_does_the_same() {
     let fixture = Fixture::new();
-    let committer = Committer::open(&fixture.root, CommitOptions { durable: true }).unwrap();
+    let committer =
+        Committer::open(&fixture.root, CommitOptions { durable: true, ..CommitOptions::default() }).unwrap();
     let fixture = Fixture { committer, ..fixture };
     fixture.write("old", b"old");
     let index = fixture.index();

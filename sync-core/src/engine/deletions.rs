@@ -1,0 +1,239 @@
+//! Deletions that look like an accident: they halt the session until the user lets them go.
+//!
+//! Counted is a *sweep*: what is removed on a side from when a walk first finds something to remove until a walk finds nothing
+//! more and all that was to be removed has been answered. So what is seen, planned or sent in pieces adds up, as long as the pieces follow each other
+//! without a rest; what a person deletes now and then does not.
+
+use std::collections::BTreeMap;
+
+use sync_proto::Entry;
+
+use super::{
+    Engine, Side,
+    flight::Flight,
+    plan::Planned,
+    reconcile::{Reconciled, Step, reconcile},
+    rule::{Rule, holds},
+};
+use crate::tree::{Dir, Node, Tree, diff, walk};
+
+/// From how many files on a side it counts how many of them are removed.
+const FILES_MIN: u64 = 20;
+/// How many of a hundred files may be gone on a side, where nothing else is said: when more are to go, it is asked for.
+pub const GONE_PERCENT_MAX: u8 = 50;
+/// Most steps that are looked at. More can't be held in memory for the sake of counting.
+const STEPS_MAX: usize = 1 << 20;
+
+/// What is being removed.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    at_alpha: Swept,
+    at_beta: Swept,
+}
+
+/// The same for one side.
+#[derive(Debug)]
+struct Swept {
+    /// What stood there when it began, without what was under way.
+    before: Tree,
+    /// How many entries operations have removed or moved away since, or will, or have failed to: no fewer than are gone.
+    most: u64,
+}
+
+impl Engine {
+    /// The user lets the deletions go for which the session was halted, once.
+    pub fn handle_deletions_allowed(&mut self) {
+        self.deletions_allowed = true;
+        self.advance();
+    }
+
+    /// How many of a hundred files may be gone on a side before it is asked for; 100: all. An emptied root is always asked for.
+    pub fn set_gone_percent_max(&mut self, percent: u8) {
+        self.gone_percent_max = u64::from(percent.min(100));
+    }
+
+    /// All is done: what was allowed is over, but that a root is empty.
+    pub(super) fn end_allowance(&mut self) {
+        self.deletions_allowed &= self.emptied().is_some() || !holds(Rule::AllowedOnce);
+    }
+
+    /// Why the state of a side is not brought over as a whole. An emptied root is taken for an accident.
+    pub(super) fn emptied(&self) -> Option<String> {
+        let (alpha, _) = self.alpha.as_ref()?;
+        let files = self.known.synced.entries();
+        if files == 0 || !holds(Rule::EmptyRootHalts) {
+            return None;
+        }
+        if alpha.tree.entries() == 0 && self.known.ahead.tree.entries() > 0 {
+            return Some(format!(
+                "the source is empty, but {files} entries of it were in sync before: nothing is deleted. Put them back, \
+                 delete them at the destination too, or allow the deletions"
+            ));
+        }
+        let beta = &self.known;
+        if self.mode.is_two_way() && beta.beta.entries() == 0 && beta.ahead.complete && alpha.tree.entries() > 0 {
+            return Some(format!(
+                "the destination is empty, but {files} entries of it were in sync before: nothing is deleted. Put them \
+                 back, delete them at the source too, or allow the deletions"
+            ));
+        }
+        None
+    }
+
+    /// Why what a walk has found is not done: most files of a side would be gone with it.
+    pub(super) fn excess(&mut self, found: &Reconciled) -> Option<String> {
+        let removes = [&found.at_alpha, &found.at_beta].into_iter().flatten().any(|step| removed(step).is_some());
+        if self.deletions_allowed || !removes || !holds(Rule::ManyDeletionsHalt) {
+            return None;
+        }
+        if !holds(Rule::PiecesAddUp) {
+            self.sweep = None;
+        }
+        let (alpha, _) = self.alpha.as_ref()?;
+        let begin = |tree: &Tree| Swept { before: tree.clone(), most: 0 };
+        let Sweep { at_alpha, at_beta } =
+            self.sweep.get_or_insert_with(|| Sweep { at_alpha: begin(&alpha.tree), at_beta: begin(&self.known.beta) });
+        let percent = self.gone_percent_max;
+        if !at_alpha.is_suspicious(&found.at_alpha, percent) && !at_beta.is_suspicious(&found.at_beta, percent) {
+            return None;
+        }
+        if !found.truncated {
+            return self.excess_of(found);
+        }
+        if self.deletions_counted {
+            return None;
+        }
+        let reason = self.excess_of(&self.walk(STEPS_MAX, reconcile));
+        self.deletions_counted = reason.is_none();
+        reason
+    }
+
+    fn excess_of(&self, found: &Reconciled) -> Option<String> {
+        let Sweep { at_alpha, at_beta } = self.sweep.as_ref()?;
+        let (alpha, _) = self.alpha.as_ref()?;
+        let at_beta = at_beta.excess(&self.known.ahead.tree, &self.flight, &found.at_beta, self.gone_percent_max);
+        let at_alpha = || at_alpha.excess(&alpha.tree, self.taking.flight(), &found.at_alpha, self.gone_percent_max);
+        let (name, (gone, there)) =
+            at_beta.map(|excess| ("destination", excess)).or_else(|| Some(("source", at_alpha()?)))?;
+        Some(format!(
+            "{gone} of {there} files at the {name} would be gone: nothing more is deleted. Put them back on the other side, \
+             or allow the deletions"
+        ))
+    }
+
+    /// A walk over everything: whether anything is still being removed.
+    pub(super) fn note_sweep(&mut self, found: &Reconciled) {
+        let is_removal = |operation: &Planned| matches!(operation, Planned::Remove { .. } | Planned::Move { .. });
+        let goes_on = || {
+            let steps = [&found.at_alpha, &found.at_beta].into_iter().flatten();
+            found.truncated
+                || steps.filter_map(removed).next().is_some()
+                || self.flight.batched().chain(self.taking.flight().batched()).any(is_removal)
+        };
+        if self.deletions_allowed || (self.sweep.is_some() && !goes_on()) {
+            self.sweep = None;
+        }
+    }
+
+    /// Operations are sent to a side.
+    pub(super) fn note_removed(&mut self, side: Side, operations: &[Planned]) {
+        let Some(Sweep { at_alpha, at_beta }) = &mut self.sweep else { return };
+        let swept = match side {
+            Side::Alpha => at_alpha,
+            Side::Beta => at_beta,
+        };
+        for operation in operations {
+            match operation {
+                Planned::Remove { old: node, .. } | Planned::Move { node, .. } => swept.most += node.entries(),
+                Planned::MakeDirectory { .. } | Planned::Put { .. } => {}
+            }
+        }
+    }
+}
+
+impl Swept {
+    /// How many entries are gone at most, with these steps.
+    fn most(&self, steps: &[Step]) -> u64 {
+        self.most + steps.iter().filter_map(removed).map(Node::entries).sum::<u64>()
+    }
+
+    /// Whether so much is removed that it has to be counted.
+    fn is_suspicious(&self, steps: &[Step], percent: u64) -> bool {
+        self.most(steps).saturating_mul(100) > FILES_MIN * percent
+    }
+
+    /// How many files are gone of how many that were there, where those are too many.
+    fn excess(&self, now: &Tree, flight: &Flight, steps: &[Step], percent: u64) -> Option<(u64, u64)> {
+        let is_excess =
+            |gone: u64, there: u64| there >= FILES_MIN && gone.saturating_mul(100) > there.saturating_mul(percent);
+        let most = self.most(steps);
+        let there =
+            files_up_to(&self.before, (most.saturating_mul(100) / percent.max(1)).saturating_add(1).max(FILES_MIN));
+        if !is_excess(most, there) {
+            return None;
+        }
+        let gone = gone_files(&self.before, &after(now, flight, steps)).min(most);
+        is_excess(gone, there).then_some((gone, there))
+    }
+}
+
+/// What a step takes away.
+fn removed(step: &Step) -> Option<&Node> {
+    match step {
+        Step::Remove { old, .. } => Some(old),
+        Step::Replace { old, .. } => old.as_dir().is_some().then_some(old),
+        Step::Create { .. } | Step::Aside { .. } => None,
+    }
+}
+
+/// A side when all is done that is under way to it, and these steps.
+fn after(now: &Tree, flight: &Flight, steps: &[Step]) -> Tree {
+    let mut tree = now.clone();
+    for operation in flight.operations() {
+        if operation.is_possible(&tree) {
+            operation.apply_to(&mut tree);
+        }
+    }
+    for step in steps {
+        match step {
+            Step::Create { path, new } | Step::Replace { path, new, .. } => {
+                drop(tree.insert(path, new.clone(), None));
+            }
+            Step::Remove { path, .. } => drop(tree.remove(path)),
+            Step::Aside { path, old, to } => {
+                tree.remove(path);
+                drop(tree.insert(to, old.clone(), None));
+            }
+        }
+    }
+    tree
+}
+
+/// How many files and symlinks are gone. What was put elsewhere does not count: it is moved.
+fn gone_files(before: &Tree, after: &Tree) -> u64 {
+    let (mut gone, mut put) = (BTreeMap::<Entry, u64>::new(), BTreeMap::<Entry, u64>::new());
+    for difference in diff(before.root(), after.root()) {
+        let is_file = |node: Option<&Node>| node.is_some_and(|node| node.as_dir().is_none());
+        if is_file(difference.old) && is_file(difference.new) {
+            continue;
+        }
+        difference.old.into_iter().flat_map(leaves).for_each(|leaf| *gone.entry(leaf.entry()).or_default() += 1);
+        difference.new.into_iter().flat_map(leaves).for_each(|leaf| *put.entry(leaf.entry()).or_default() += 1);
+    }
+    gone.iter().map(|(entry, count)| count.saturating_sub(put.get(entry).copied().unwrap_or_default())).sum()
+}
+
+fn leaves(node: &Node) -> impl Iterator<Item = &Node> {
+    let nothing = node.as_dir().is_none().then_some(node);
+    let beneath = node.as_dir().into_iter().flat_map(files);
+    nothing.into_iter().chain(beneath)
+}
+
+fn files(dir: &Dir) -> impl Iterator<Item = &Node> {
+    walk(dir).map(|(_, node, _)| node).filter(|node| node.as_dir().is_none())
+}
+
+/// How many files and symlinks a tree has; no more than `most` are counted.
+fn files_up_to(tree: &Tree, most: u64) -> u64 {
+    files(tree.root()).take(usize::try_from(most).unwrap_or(usize::MAX)).count() as u64
+}

@@ -1,0 +1,128 @@
+//! When deletions halt the session, and when not.
+
+use super::*;
+
+/// `count` files in a directory, whose content is numbered from `first` on.
+fn many(tree: &mut Tree, at: &str, first: u64, count: u64) {
+    let items = (0..count).map(|n| (format!("{n:06}").into_bytes().into(), sized(first + n, 10), None)).collect();
+    tree.insert(&path(at), Node::Directory(Dir::from_sorted(items)), None).unwrap();
+}
+
+/// Removes the files with these numbers from `d`.
+fn remove(tree: &mut Tree, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        tree.remove(&path(&format!("d/{number:06}"))).unwrap();
+    }
+}
+
+/// An engine in sync, whose trees have `count` files in `d`.
+fn with_files(count: u64) -> (Engine, Tree) {
+    let mut alpha = tree(&[("a", directory())]);
+    many(&mut alpha, "d", 0, count);
+    (in_sync(Mode::TwoWaySafe, &alpha), alpha)
+}
+
+fn see(engine: &mut Engine, alpha: &Tree) -> Vec<(BatchId, usize)> {
+    engine.handle_alpha(update(alpha, &[]));
+    sent(engine)
+}
+
+fn sent(engine: &mut Engine) -> Vec<(BatchId, usize)> {
+    let actions = drain(engine).into_iter().filter_map(|action| match action {
+        Action::Send { id, operations, .. } => Some((id, operations.len())),
+        _ => None,
+    });
+    actions.collect()
+}
+
+fn all_applied(engine: &mut Engine, batches: Vec<(BatchId, usize)>) -> Vec<(BatchId, usize)> {
+    for (id, count) in batches {
+        answer(engine, id, vec![Outcome::Applied; count], Duration::ZERO);
+    }
+    sent(engine)
+}
+
+#[test]
+fn more_than_half_of_twenty_files_halt() {
+    for (there, gone, halts) in [(20, 11, true), (20, 10, false), (19, 19, false), (100, 51, true)] {
+        let (mut engine, mut alpha) = with_files(there);
+        remove(&mut alpha, 0..gone);
+        let sent = see(&mut engine, &alpha);
+        assert_eq!(engine.halted().is_some(), halts, "{gone} of {there}");
+        assert_eq!(sent.is_empty(), halts, "{gone} of {there}");
+    }
+}
+
+#[test]
+fn pieces_of_a_sweep_add_up_until_all_is_answered() {
+    let (mut engine, mut alpha) = with_files(24);
+    remove(&mut alpha, 0..8);
+    assert_eq!(see(&mut engine, &alpha).len(), 1);
+    remove(&mut alpha, 8..16);
+    assert!(see(&mut engine, &alpha).is_empty() && engine.halted().is_some());
+    engine.handle_deletions_allowed();
+    assert!(engine.halted().is_none() && !sent(&mut engine).is_empty());
+    // With a rest between them they are nothing but deletions.
+    let (mut engine, mut alpha) = with_files(24);
+    for numbers in [0..8, 8..12] {
+        remove(&mut alpha, numbers);
+        let sent = see(&mut engine, &alpha);
+        assert!(!sent.is_empty());
+        all_applied(&mut engine, sent);
+    }
+    assert!(engine.is_in_sync());
+}
+
+#[test]
+fn a_sweep_behind_thousands_of_new_files_is_found() {
+    let (mut engine, mut alpha) = with_files(5000);
+    many(&mut alpha, "a", 1 << 32, 20_000);
+    alpha.remove(&path("d"));
+    let mut batches = see(&mut engine, &alpha);
+    while !batches.is_empty() {
+        batches = all_applied(&mut engine, batches);
+    }
+    assert!(engine.halted().is_some() && engine.known.beta.dir(&path("d")).is_some());
+}
+
+#[test]
+fn what_is_only_moved_does_not_count() {
+    let (mut engine, mut alpha) = with_files(24);
+    let moved = alpha.remove(&path("d")).unwrap();
+    alpha.insert(&path("e"), moved, None).unwrap();
+    let moves = see(&mut engine, &alpha);
+    assert!(engine.halted().is_none());
+    // It can't be moved: the content is copied, and then removed where it was.
+    for (id, count) in moves {
+        answer(&mut engine, id, vec![Outcome::Mismatch; count], Duration::ZERO);
+    }
+    let mut batches = sent(&mut engine);
+    assert!(!batches.is_empty());
+    while !batches.is_empty() {
+        batches = all_applied(&mut engine, batches);
+    }
+    assert!(engine.halted().is_none() && engine.is_in_sync());
+}
+
+#[test]
+fn an_empty_root_that_was_allowed_stays_allowed() {
+    let (mut engine, _) = with_files(3);
+    let empty = Tree::new();
+    assert!(see(&mut engine, &empty).is_empty() && engine.halted().is_some());
+    engine.handle_deletions_allowed();
+    let (id, operations) = match &drain(&mut engine)[..] {
+        [_, Action::Send { id, operations, .. }] => (*id, operations.clone()),
+        other => panic!("{other:?}"),
+    };
+    // Something ignored keeps one of the directories there.
+    let is_kept = |operation: &Planned| *operation.path() == path("d");
+    let outcome = |operation| if is_kept(operation) { Outcome::Kept } else { Outcome::Applied };
+    answer(&mut engine, id, operations.iter().map(outcome).collect(), Duration::ZERO);
+    let mut batches = sent(&mut engine);
+    while !batches.is_empty() {
+        batches = all_applied(&mut engine, batches);
+    }
+    assert!(engine.halted().is_none() && engine.is_in_sync() && engine.known.beta.dir(&path("d")).is_some());
+    see(&mut engine, &empty);
+    assert!(engine.halted().is_none());
+}

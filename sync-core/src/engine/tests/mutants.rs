@@ -1,0 +1,95 @@
+//! Each rule switched off in turn: the simulation finds out, within so many seeds.
+//!
+//! A rule that nobody misses is not needed, or not tested.
+
+use std::cell::Cell;
+
+use super::simulation::run_all;
+use crate::engine::rule::Rule;
+
+/// In how many seeds it has to be found out. What is rare has a number of its own.
+const SEEDS: u64 = 4000;
+
+/// What is wrong with this build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Mutant {
+    /// The engine does without a rule.
+    Without(Rule),
+    /// What carries out operations does not look at what stands there.
+    NothingExpected,
+    /// What drives the engine takes any replica for the one it remembers.
+    PastOfAnother,
+    /// What drives the engine does not keep in mind what was sent.
+    NothingIntended,
+}
+
+thread_local! {
+    static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+pub(in crate::engine) fn holds(rule: Rule) -> bool {
+    !is(Mutant::Without(rule))
+}
+
+pub(super) fn is(mutant: Mutant) -> bool {
+    MUTANT.get() == Some(mutant)
+}
+
+/// Every rule, and all else that the engine builds on.
+const MUTANTS: [Mutant; 31] = [
+    Mutant::Without(Rule::AskedFirst),
+    Mutant::Without(Rule::AnswersAge),
+    Mutant::Without(Rule::HiddenIsThere),
+    Mutant::Without(Rule::CompleteScan),
+    Mutant::Without(Rule::UnknownIsNoEvidence),
+    Mutant::Without(Rule::IgnoredIsNotGone),
+    Mutant::Without(Rule::IgnoredStays),
+    Mutant::Without(Rule::ChangeBeatsDeletion),
+    Mutant::Without(Rule::ConflictIsKept),
+    Mutant::Without(Rule::ChoiceOfVersions),
+    Mutant::Without(Rule::AsideIsBetas),
+    Mutant::Without(Rule::AgreedWhenAnswered),
+    Mutant::Without(Rule::AgreedWhenDurable),
+    Mutant::Without(Rule::AppliedOnly),
+    Mutant::Without(Rule::OtherReplica),
+    Mutant::Without(Rule::HeldAtAlpha),
+    Mutant::Without(Rule::HeldBeneathAtAlpha),
+    Mutant::Without(Rule::HeldByStream),
+    Mutant::Without(Rule::Apart),
+    Mutant::Without(Rule::LanesKeepOrder),
+    Mutant::Without(Rule::KeptStays),
+    Mutant::Without(Rule::SentIsOurs),
+    Mutant::Without(Rule::RemovalIsOurs),
+    Mutant::Without(Rule::InMindUntilKnown),
+    Mutant::Without(Rule::EmptyRootHalts),
+    Mutant::Without(Rule::ManyDeletionsHalt),
+    Mutant::Without(Rule::PiecesAddUp),
+    Mutant::Without(Rule::AllowedOnce),
+    Mutant::NothingExpected,
+    Mutant::PastOfAnother,
+    Mutant::NothingIntended,
+];
+
+/// The first seed that finds out, and what it says.
+fn found_out(mutant: Mutant) -> Option<(u64, String)> {
+    MUTANT.set(Some(mutant));
+    let found = run_all(0..SEEDS);
+    MUTANT.set(None);
+    match &found {
+        Err((seed, reason)) => println!("{mutant:?}: seed {seed}: {reason}"),
+        Ok(_) => println!("{mutant:?}: NOT FOUND in {SEEDS} seeds"),
+    }
+    found.err()
+}
+
+#[test]
+fn every_rule_is_missed() {
+    let (left, right) = MUTANTS.split_at(MUTANTS.len() / 2);
+    let all = |mutants: &[Mutant]| mutants.iter().map(|mutant| (*mutant, found_out(*mutant))).collect::<Vec<_>>();
+    let found = std::thread::scope(|scope| {
+        let other = scope.spawn(|| all(right));
+        [all(left), other.join().unwrap()].concat()
+    });
+    let missed: Vec<Mutant> = found.iter().filter(|(_, found)| found.is_none()).map(|(mutant, _)| *mutant).collect();
+    assert!(missed.is_empty(), "nobody misses {missed:?}");
+}

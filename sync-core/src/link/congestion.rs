@@ -1,0 +1,109 @@
+//! Cubic, with no more in flight than the distance asks for.
+//!
+//! What bulk has in flight is what a save has to wait for, whatever its priority: packets that left can't be overtaken.
+//! Cubic grows until something is lost, which on a short link means that it fills the receive buffer of the socket. What
+//! it takes to keep a link busy is its rate times the round trip; the rate is not known, but that it is no faster than
+//! [`RATE_MAX`] is. So the window is capped by that rate times the shortest round trip seen, and never below
+//! [`CAP_MIN`]: on busy cores a round trip takes as long as it takes to get a processor.
+//!
+//! Over a distance the cap is more than a slower link can use (62 MB at 50 ms), and this is Cubic as it was.
+
+use std::{
+    any::Any,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
+use quinn_proto::RttEstimator;
+
+/// What no link is faster than, in bytes a second: 10 Gbit/s.
+const RATE_MAX: u64 = 1_250_000_000;
+/// The cap is never lower, in bytes.
+pub(super) const CAP_MIN: u64 = 2 << 20;
+
+/// Makes controllers.
+#[derive(Debug)]
+pub(super) struct Capped(pub(super) Arc<CubicConfig>);
+
+impl ControllerFactory for Capped {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        Box::new(CappedCubic { inner: Arc::clone(&self.0).build(now, current_mtu), cap: u64::MAX })
+    }
+}
+
+struct CappedCubic {
+    inner: Box<dyn Controller>,
+    /// Most bytes in flight; no bound before the first answer.
+    cap: u64,
+}
+
+impl Controller for CappedCubic {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.inner.on_sent(now, bytes, last_packet_number);
+    }
+
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        self.cap = cap(rtt.min());
+        // Grown far beyond the cap, Cubic would have to lose many times before that is felt.
+        if self.inner.window() < self.cap {
+            self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+        }
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
+        self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+    }
+
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
+        self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.inner.on_mtu_update(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        self.inner.window().min(self.cap)
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        let mut metrics = self.inner.metrics();
+        metrics.congestion_window = self.window();
+        metrics
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(Self { inner: self.inner.clone_box(), cap: self.cap })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.inner.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// The most that may be in flight where this is the shortest round trip seen.
+fn cap(shortest: Duration) -> u64 {
+    let bytes = u128::from(RATE_MAX) * shortest.as_micros() / 1_000_000;
+    u64::try_from(bytes).unwrap_or(u64::MAX).max(CAP_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cap_follows_the_distance() {
+        let check = |micros: u64, bytes: u64| assert_eq!(cap(Duration::from_micros(micros)), bytes, "{micros} µs");
+        check(0, CAP_MIN);
+        check(100, CAP_MIN);
+        check(1_000, CAP_MIN);
+        check(10_000, 12_500_000);
+        check(50_000, 62_500_000);
+        assert_eq!(cap(Duration::MAX), u64::MAX);
+    }
+}
