@@ -31,7 +31,8 @@ pub fn batches_on_disk(data: &[u8]) {
     fs::write(outside.join("canary"), "canary").expect("written");
     symlink("../outside", root.join("out")).expect("made");
     // To wait for the disk would find nothing more, and is slow.
-    let committer = Committer::open(&root, CommitOptions { durable: false }).expect("opened");
+    let committer =
+        Committer::open(&root, CommitOptions { durable: false, ..CommitOptions::default() }).expect("opened");
     let ours = everything(&root.join(".synctl"));
     let mut index = Tree::new();
     for _ in 0..BATCHES_MAX {

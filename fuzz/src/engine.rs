@@ -6,13 +6,17 @@ use std::{
 };
 
 use sync_core::{
-    engine::{Action, AlphaUpdate, Engine, Mode, plan::Planned, view::View},
+    engine::{
+        Action, AlphaUpdate, Engine, Mode,
+        plan::{Planned, PlannedStream, Source},
+        view::View,
+    },
     ignore::Rules,
     tree::{Dir, Node, Tree, walk},
 };
 use sync_proto::{
     Entry, SyncPath, TreeHash, codec,
-    limits::{BATCH_OPERATIONS_MAX, BATCHES_IN_FLIGHT_MAX, TREE_REQUEST_PATHS_MAX},
+    limits::{BATCH_OPERATIONS_MAX, BATCHES_IN_FLIGHT_MAX, DESCRIBE_PATHS_MAX, TREE_REQUEST_PATHS_MAX},
     message::{
         BatchId, Blob, Bounded, Change, Changes, IgnoreSettings, Listed, Listing, Opened, Outcome, Outcomes, Problem,
         ProblemKind, Problems, ReplicaId, Sentence, ToController,
@@ -35,6 +39,12 @@ struct World {
     /// Batches and streams without an answer, and how many operations they have.
     sent: BTreeMap<BatchId, usize>,
     used: BTreeSet<BatchId>,
+    /// What alpha is to do, and has not answered.
+    takes: BTreeMap<BatchId, Vec<Planned>>,
+    /// What beta is asked, and has not answered.
+    questions: BTreeMap<BatchId, Vec<SyncPath>>,
+    /// Where beta has said that nothing stands.
+    gone: BTreeSet<SyncPath>,
     asked: Vec<SyncPath>,
     now: Duration,
 }
@@ -42,7 +52,7 @@ struct World {
 /// First byte: the mode. Then steps, each a choice of what happens.
 pub fn engine_peer(data: &[u8]) {
     let mut choices = Choices(data);
-    let mode = if choices.of(2) == 0 { Mode::OneWaySafe } else { Mode::OneWayReplica };
+    let mode = [Mode::OneWaySafe, Mode::OneWayReplica, Mode::TwoWaySafe, Mode::TwoWayResolved][choices.of(4)];
     let pattern = Blob::new(b"*.o".to_vec()).expect("short");
     let settings = IgnoreSettings { patterns: Bounded::first(vec![pattern]), ..IgnoreSettings::default() };
     let mut world = World {
@@ -54,6 +64,9 @@ pub fn engine_peer(data: &[u8]) {
         is_up: false,
         sent: BTreeMap::new(),
         used: BTreeSet::new(),
+        takes: BTreeMap::new(),
+        questions: BTreeMap::new(),
+        gone: BTreeSet::new(),
         asked: Vec::new(),
         now: Duration::ZERO,
     };
@@ -69,13 +82,16 @@ pub fn engine_peer(data: &[u8]) {
 
 impl World {
     fn step(&mut self, choices: &mut Choices<'_>) {
-        match choices.of(12) {
+        match choices.of(16) {
             0 | 1 => self.alpha(choices),
             2 => self.opened(choices),
             3 | 4 => self.listing(choices),
             5 | 6 => self.said(changes(choices)),
             7 | 8 => self.outcomes(choices),
             9 => self.unsent(choices),
+            11 | 12 => self.taken(choices),
+            13 => self.unfetched(choices),
+            14 => self.described(choices),
             10 => {
                 self.now += Duration::from_millis(100 * choices.of(100) as u64);
                 self.engine.handle_timeout(self.now);
@@ -114,14 +130,17 @@ impl World {
             }
             hot.push(path);
         }
-        let entries = walk(self.alpha.root()).map(|(path, node, _)| (path, node.entry()));
-        self.ever.extend(entries);
+        self.remember();
         if choices.of(4) == 0 {
             hot.clear();
         }
         let complete = choices.of(8) != 0;
         let view = View { tree: self.alpha.clone(), complete, problems: BTreeMap::new() };
         self.engine.handle_alpha(AlphaUpdate { view, rules: self.rules.clone(), hot });
+    }
+
+    fn remember(&mut self) {
+        self.ever.extend(walk(self.alpha.root()).map(|(path, node, _)| (path, node.entry())));
     }
 
     fn opened(&mut self, choices: &mut Choices<'_>) {
@@ -189,6 +208,48 @@ impl World {
         self.engine.handle_unsent(batch, &places, self.now);
     }
 
+    /// Alpha has done what it was to do, or some of it.
+    fn taken(&mut self, choices: &mut Choices<'_>) {
+        let at = choices.of(self.takes.len() + 1);
+        let Some((&id, _)) = self.takes.iter().nth(at) else { return };
+        let operations = self.takes.remove(&id).unwrap_or_default();
+        let mut outcomes = Vec::new();
+        for operation in operations {
+            let done = choices.of(4) != 0 && operation.is_possible(&self.alpha);
+            if done {
+                operation.apply_to(&mut self.alpha);
+            }
+            outcomes.push(if done { Outcome::Applied } else { Outcome::Mismatch });
+        }
+        self.remember();
+        let view = View { tree: self.alpha.clone(), complete: true, problems: BTreeMap::new() };
+        self.engine.handle_taken(id, outcomes, view, self.now);
+    }
+
+    /// Content of some of it is not to be had.
+    fn unfetched(&mut self, choices: &mut Choices<'_>) {
+        let at = choices.of(self.takes.len() + 1);
+        let Some((&id, operations)) = self.takes.iter_mut().nth(at) else { return };
+        let places: BTreeSet<usize> = (0..operations.len()).filter(|_| choices.of(2) == 0).collect();
+        let mut place = 0..;
+        operations.retain(|_| place.next().is_none_or(|place| !places.contains(&place)));
+        if operations.is_empty() {
+            self.takes.remove(&id);
+        }
+        self.engine.handle_unfetched(id, &places, self.now);
+    }
+
+    fn described(&mut self, choices: &mut Choices<'_>) {
+        let at = choices.of(self.questions.len() + 1);
+        let Some((&id, _)) = self.questions.iter().nth(at) else { return };
+        let paths = self.questions.remove(&id).unwrap_or_default();
+        let there: Vec<bool> = paths.iter().map(|_| choices.of(3) == 0).collect();
+        self.gone.extend(paths.into_iter().zip(&there).filter(|(_, there)| !**there).map(|(path, _)| path));
+        if self.engine.handle_described(id, there, self.now).is_err() {
+            self.down();
+        }
+    }
+
     /// What beta says. Who breaks the protocol is hung up on, as the session does.
     fn said(&mut self, message: ToController) {
         let result = match message {
@@ -220,6 +281,8 @@ impl World {
     fn forget(&mut self) {
         self.sent.clear();
         self.asked.clear();
+        self.questions.clear();
+        self.gone.clear();
     }
 
     fn act(&mut self) {
@@ -241,6 +304,18 @@ impl World {
                     self.sent(id, 1);
                     self.is_alphas(&stream.path, &stream.entry);
                 }
+                Action::Take { id, operations, .. } => {
+                    assert!(!operations.is_empty() && operations.len() <= BATCH_OPERATIONS_MAX);
+                    self.take(id, operations);
+                }
+                Action::TakeStream { id, stream: PlannedStream { path, old, entry } } => {
+                    self.take(id, vec![Planned::Put { path, old, entry, source: Source::Sender }]);
+                }
+                Action::Describe { id, paths } => {
+                    assert!(self.is_up && paths.len() <= DESCRIBE_PATHS_MAX && self.used.insert(id));
+                    self.questions.insert(id, paths);
+                }
+                Action::Intend { .. } | Action::Answered(_) | Action::Settled => {}
                 Action::Record(_) | Action::Report(_) => {}
             }
         }
@@ -252,6 +327,20 @@ impl World {
         assert!(self.used.insert(id), "a batch number used twice");
         self.sent.insert(id, count);
         assert!(self.sent.len() <= BATCHES_IN_FLIGHT_MAX, "the agent would end the session");
+    }
+
+    /// What alpha is to do: nothing in the one-way modes, and nothing is removed without beta's word for it.
+    fn take(&mut self, id: BatchId, operations: Vec<Planned>) {
+        assert!(self.mode.is_two_way(), "something is done at alpha");
+        assert!(self.is_up && self.engine.halted().is_none());
+        assert!(self.used.insert(id), "a batch number used twice");
+        for operation in &operations {
+            assert!(operation.touches().all(|path| !path.is_root()), "the root itself is changed");
+            if let Planned::Remove { path, .. } = operation {
+                assert!(self.gone.contains(path), "{path} is removed at alpha without evidence");
+            }
+        }
+        self.takes.insert(id, operations);
     }
 
     fn operation(&self, operation: &Planned) {
@@ -320,7 +409,7 @@ fn changes(choices: &mut Choices<'_>) -> ToController {
     let change = |choices: &mut Choices<'_>| {
         let path = choices.path();
         let entry = (choices.of(3) != 0).then(|| choices.entry());
-        Change { path, entry }
+        Change { path, entry, content: None }
     };
     let changes = (0..choices.of(5)).map(|_| change(choices)).collect();
     ToController::Changes(Changes {
@@ -328,5 +417,6 @@ fn changes(choices: &mut Choices<'_>) -> ToController {
         settled: choices.of(2) == 0,
         complete: choices.of(4) != 0,
         problems: problems(choices),
+        age_micros: 0,
     })
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::OnceLock};
 
 use sync_core::{
-    store::{Change, Store},
+    store::{Change, Note, Store},
     tree::{Dir, Node, Stamp, Tree},
 };
 use sync_proto::{ContentId, Entry, SyncPath, Target};
@@ -50,7 +50,7 @@ fn keep() -> Result<Kept, Box<dyn std::error::Error>> {
             None => drop(tree.remove(&change.0)),
         }
         states.push(tree.clone());
-        store.append(&[change])?;
+        store.append(vec![Note::Agreed(vec![change])])?;
     }
     drop(store);
     Ok(Kept {
