@@ -7,7 +7,8 @@
 //! start with the first sync, single saves, and a lot at once. Sampled in every run of the tests; every point by
 //!
 //! ```sh
-//! cargo test -p sync-cli --test acceptance -- --ignored --nocapture every_kill_point
+//! cargo test -p sync-cli --test acceptance -- --ignored --exact --nocapture acceptance::kill_points::every_kill_point
+//! cargo test -p sync-cli --test acceptance -- --ignored --nocapture every_kill_point_two_way
 //! ```
 
 mod point;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 pub(super) use self::point::stage_is_empty;
-use self::point::{Phase, Point, Side, Verdict};
+use self::point::{Phase, Point, Side, Verdict, Ways};
 use super::lab::{skipped, works};
 
 /// Calls that change what is on a disk, or let the other side know.
@@ -73,13 +74,41 @@ fn fault_41_some_kill_points() {
         (Side::Controller, Phase::Saves, "sendmsg,sendmmsg,sendto", 3),
         (Side::Controller, Phase::Bulk, "write", 3),
     ];
+    let counts = sampled(Ways::One, &points);
+    // Of five at the controller.
+    assert!(counts.listed <= 3, "what was sent was not remembered: {counts:?}");
+}
+
+/// The same in two ways, where both sides write.
+#[test]
+fn fault_41_two_way_some_kill_points() {
+    if !possible() {
+        return;
+    }
+    let points = [
+        (Side::Agent, Phase::Start, "renameat2,renameat,rename", 2),
+        (Side::Agent, Phase::Saves, "renameat2,renameat,rename", 3),
+        (Side::Agent, Phase::Saves, "sendmsg,sendmmsg,sendto", 6),
+        (Side::Agent, Phase::Bulk, "sendmsg,sendmmsg,sendto", 9),
+        (Side::Agent, Phase::Bulk, "unlinkat,unlink,rmdir", 4),
+        (Side::Controller, Phase::Start, "renameat2,renameat,rename", 3),
+        (Side::Controller, Phase::Saves, "renameat2,renameat,rename", 2),
+        (Side::Controller, Phase::Saves, "fsync,fdatasync,syncfs", 2),
+        (Side::Controller, Phase::Saves, "write", 6),
+        (Side::Controller, Phase::Bulk, "renameat2,renameat,rename", 9),
+        (Side::Controller, Phase::Bulk, "unlinkat,unlink,rmdir", 3),
+    ];
+    sampled(Ways::Both, &points);
+}
+
+fn sampled(ways: Ways, points: &[(Side, Phase, &'static str, u32)]) -> Counts {
     let (next, counts) = (AtomicUsize::new(0), Mutex::new(Counts::default()));
     // Most of a point is waiting.
     std::thread::scope(|scope| {
         for _ in 0..SAMPLE_THREADS {
             scope.spawn(|| {
                 while let Some((side, phase, calls, when)) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = Point { side: *side, phase: *phase, calls, when: *when }.run();
+                    let verdict = Point { ways, side: *side, phase: *phase, calls, when: *when }.run();
                     counts.lock().unwrap().add(verdict);
                 }
             });
@@ -88,9 +117,8 @@ fn fault_41_some_kill_points() {
     let (counts, run) = (counts.into_inner().unwrap(), points.len() as u32);
     let killed = counts.converged + counts.listed;
     assert!(killed >= run / 2, "of {run} points only {killed} were come to: the workload has changed");
-    // Of five at the controller.
-    assert!(counts.listed <= 3, "what was sent was not remembered: {counts:?}");
     println!("kill points: {counts:?} of a sample of {run}");
+    counts
 }
 
 /// How kills ended.
@@ -115,6 +143,16 @@ impl Counts {
 #[test]
 #[ignore = "takes half an hour; SYNCTL_KILL_POINTS=agent-bulk or the like does a part"]
 fn every_kill_point() {
+    all_of(Ways::One);
+}
+
+#[test]
+#[ignore = "takes half an hour; SYNCTL_KILL_POINTS=agent-bulk or the like does a part"]
+fn every_kill_point_two_way() {
+    all_of(Ways::Both);
+}
+
+fn all_of(ways: Ways) {
     if !possible() {
         return;
     }
@@ -124,20 +162,20 @@ fn every_kill_point() {
         for phase in [Phase::Start, Phase::Saves, Phase::Bulk] {
             let name = format!("{side:?}-{phase:?}").to_lowercase();
             if name.starts_with(&wanted) {
-                failed += every_point_of(side, phase, &name);
+                failed += every_point_of(ways, side, phase, &name);
             }
         }
     }
     assert_eq!(failed, 0, "kill points failed");
 }
 
-fn every_point_of(side: Side, phase: Phase, name: &str) -> u32 {
+fn every_point_of(ways: Ways, side: Side, phase: Phase, name: &str) -> u32 {
     let (started, mut all) = (Instant::now(), Counts::default());
     for calls in CALLS {
         let mut these = Counts::default();
         for when in 1.. {
             // One that fails says why, and the others still have their turn.
-            match std::panic::catch_unwind(|| Point { side, phase, calls, when }.run()) {
+            match std::panic::catch_unwind(|| Point { ways, side, phase, calls, when }.run()) {
                 Ok(Verdict::NotReached) => break,
                 Ok(verdict) => these.add(verdict),
                 Err(_) => these.failed += 1,

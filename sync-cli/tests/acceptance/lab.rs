@@ -3,6 +3,7 @@
 
 mod fixture;
 mod judge;
+mod ledger;
 mod process;
 mod proxy;
 mod sandbox;
@@ -22,6 +23,7 @@ use tempfile::TempDir;
 
 pub(super) use fixture::{body, executable, plant, save_beside, save_in_place};
 pub(super) use judge::{differences, rsync_differences};
+pub(super) use ledger::{Hand, Ledger};
 pub(super) use process::{Agent, Finished, finish, run};
 pub(super) use proxy::{Proxy, Weather};
 pub(super) use sandbox::{Mount, after, formatted, with_own_mounts, works, wrapped};

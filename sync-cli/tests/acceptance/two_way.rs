@@ -1,13 +1,17 @@
 //! Two ways through the real binaries: what is changed at the destination comes back, conflicts are settled, and what would
 //! delete much is asked for.
 
+mod faults;
+mod lost_roots;
 mod power;
+mod soak;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use super::lab::{Finished, Lab, PATIENCE, body, plant, run, save_beside, save_in_place};
+use super::lab::{Finished, Lab, PATIENCE, body, differences, plant, run, save_beside, save_in_place};
 
 fn about(lab: &Lab, verb: &str) -> Command {
     let mut command = lab.synctl([verb]);
@@ -16,7 +20,7 @@ fn about(lab: &Lab, verb: &str) -> Command {
 }
 
 /// `synctl resolve PATH --keep KEEP`, from the source.
-fn resolve(lab: &Lab, path: &str, keep: &str) -> Finished {
+pub(super) fn resolve(lab: &Lab, path: &str, keep: &str) -> Finished {
     let mut command = about(lab, "resolve");
     command.args([path, "--keep", keep]).current_dir(&lab.source);
     run(command, PATIENCE)
@@ -30,6 +34,30 @@ fn conflicts(lab: &Lab) -> serde_json::Value {
     let mut command = about(lab, "conflicts");
     command.arg(&lab.source);
     answer(&run(command, PATIENCE))
+}
+
+/// The paths that are in conflict, as a running session tells them.
+pub(super) fn listed(lab: &Lab) -> Vec<String> {
+    let told = conflicts(lab);
+    let listed = told["conflicts"].as_array().cloned().unwrap_or_default();
+    listed.iter().map(|conflict| conflict["path"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Waits until nothing differs but what is listed as a conflict, and gives that. Listed before and after the trees are compared,
+/// because a session that comes back is slow to know.
+pub(super) fn settle_but_conflicts(lab: &Lab) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left_out = listed(lab);
+        let paths: Vec<&str> = left_out.iter().map(String::as_str).collect();
+        let different = differences(&lab.source, &lab.target, &paths);
+        if different.is_empty() && listed(lab) == left_out {
+            return left_out;
+        }
+        let shown = &different[..different.len().min(20)];
+        assert!(Instant::now() < deadline, "beside {left_out:?} {} differences remain: {shown:#?}", different.len());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn files(root: &Path) -> usize {

@@ -1,7 +1,10 @@
 //! One kill: the workload, the death, the new start, the judgement.
 
+mod both;
+
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,9 +31,19 @@ pub(super) enum Phase {
     Bulk,
 }
 
+/// Whose changes are carried over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ways {
+    /// The source's.
+    One,
+    /// Those of both sides.
+    Both,
+}
+
 /// Where somebody dies: entering the `when`-th of these calls that any of its threads makes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Point {
+    pub(super) ways: Ways,
     pub(super) side: Side,
     pub(super) phase: Phase,
     pub(super) calls: &'static str,
@@ -53,6 +66,13 @@ pub(super) enum Verdict {
 
 impl Point {
     pub(super) fn run(self) -> Verdict {
+        match self.ways {
+            Ways::One => self.run_one(),
+            Ways::Both => self.run_both(),
+        }
+    }
+
+    fn run_one(self) -> Verdict {
         let lab = Lab::new();
         plant(&lab.source, 4, 4);
         if self.phase == Phase::Start {
@@ -273,8 +293,12 @@ fn attach(arguments: &[String], pid: u32) -> Child {
 
 /// What a crash left in the stage is gone. The agent that runs has a directory of its own there, with nothing in it.
 pub(in super::super) fn stage_is_empty(lab: &Lab) {
-    let stage = lab.target.join(".synctl/stage");
-    let entries = |path: &std::path::Path| fs::read_dir(path).map_or(Vec::new(), |entries| entries.flatten().collect());
+    stage_is_empty_in(&lab.target);
+}
+
+fn stage_is_empty_in(root: &Path) {
+    let stage = root.join(".synctl/stage");
+    let entries = |path: &Path| fs::read_dir(path).map_or(Vec::new(), |entries| entries.flatten().collect());
     until("the stage is empty", || {
         let runs = entries(&stage);
         runs.len() <= 1 && runs.iter().all(|run| entries(&run.path()).is_empty())

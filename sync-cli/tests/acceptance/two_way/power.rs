@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::super::lab::{
-    Agent, Lab, Mount, PATIENCE, Watch, body, differences, finish, plant, save_in_place, until, with_own_mounts,
+    Agent, Lab, Mount, PATIENCE, Watch, body, differences, finish, plant, save_in_place, with_own_mounts,
 };
 use super::super::power::{cut_power, disk, possible};
-use super::{conflicts, resolve};
+use super::{listed, resolve, settle_but_conflicts};
 
 /// The marks of an agent that may have written what is not on the disk.
 fn marks(lab: &Lab) -> Vec<PathBuf> {
@@ -26,12 +26,6 @@ fn reboot(lab: &Lab) {
 
 fn copied(from: &Path, to: &Path) {
     assert_eq!(finish(Command::new("cp").arg("-a").arg(from).arg(to), PATIENCE).code, Some(0));
-}
-
-fn listed(lab: &Lab) -> Vec<String> {
-    let told = conflicts(lab);
-    let listed = told["conflicts"].as_array().unwrap_or_else(|| panic!("{told}"));
-    listed.iter().map(|conflict| conflict["path"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Agents with and without `--durable`: what other hands write at beta is synced by neither.
@@ -148,12 +142,7 @@ fn beta_loses_power() {
         let mark = watch.mark();
         agent = lab.agent_on(port);
         watch.wait_since(mark, "ready", |event| event["event"] == "ready");
-        let mut left_out = Vec::new();
-        until("what is not a conflict is equal", || {
-            left_out = listed(&lab);
-            let paths: Vec<&str> = left_out.iter().map(String::as_str).collect();
-            differences(&lab.source, &lab.target, &paths).is_empty()
-        });
+        let left_out = settle_but_conflicts(&lab);
         println!("power cut {life}: {} conflicts", left_out.len());
         assert_eq!(differences(&before, &lab.source, &[]), [""; 0], "what a power cut did came to alpha");
         if !left_out.is_empty() {
