@@ -21,6 +21,7 @@ mod acceptance {
     mod refusals;
     mod replaced;
     mod repositories;
+    mod restarts;
     mod restore;
     mod running;
     mod scenario;
