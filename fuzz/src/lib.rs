@@ -3,12 +3,21 @@
 //!
 //! Each takes any bytes, and panics where an invariant of the code under test does not hold.
 
+mod chunks;
 mod content;
+mod disk;
+mod engine;
 mod ignore;
+mod state;
+mod vocabulary;
 mod wire;
 
+pub use chunks::chunks;
 pub use content::{delta_decode, delta_round_trip, file_receiver, pattern, zstd_bound};
+pub use disk::batches_on_disk;
+pub use engine::engine_peer;
 pub use ignore::ignore_file;
+pub use state::state_files;
 pub use wire::{hello, messages, paths};
 
 /// Takes a little-endian `u16` off the front; 0 where there is none.

@@ -7,6 +7,8 @@
 mod content;
 #[path = "seeds/wire.rs"]
 mod wire;
+#[path = "seeds/worlds.rs"]
+mod worlds;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -23,6 +25,10 @@ fn seeds() -> Seeds {
         ("delta_round_trip", content::edits()),
         ("file_receiver", content::files()),
         ("zstd_bound", content::frames()),
+        ("chunks", worlds::chunks()),
+        ("state_files", worlds::states()),
+        ("engine_peer", worlds::peers()),
+        ("batches_on_disk", worlds::batches()),
         (
             "ignore_file",
             numbered([
@@ -49,6 +55,10 @@ fn targets() -> Vec<(&'static str, Target)> {
         ("delta_round_trip", sync_fuzz::delta_round_trip),
         ("file_receiver", sync_fuzz::file_receiver),
         ("zstd_bound", sync_fuzz::zstd_bound),
+        ("chunks", sync_fuzz::chunks),
+        ("state_files", sync_fuzz::state_files),
+        ("engine_peer", sync_fuzz::engine_peer),
+        ("batches_on_disk", sync_fuzz::batches_on_disk),
         ("ignore_file", sync_fuzz::ignore_file),
     ]
 }

@@ -5,6 +5,8 @@ use crate::engine::Recorded;
 
 /// With fewer files on a side any number may go.
 const FILES_MIN: usize = 20;
+/// How often deletions have to be allowed until they are, at most.
+const ALLOWANCES_MAX: usize = 3;
 /// How many files are replaced by directories in one go, at most.
 const REPLACED: usize = 3;
 
@@ -193,9 +195,20 @@ impl World {
     /// Most files of a side go only when the user has said so.
     pub(super) fn check_removed(&mut self) {
         for (side, Removed { of, gone, put }) in &self.removed {
-            let gone = gone.values().filter(|entry| !put.contains(entry)).count();
+            if *of < FILES_MIN {
+                continue;
+            }
+            let disk = match side {
+                Side::Alpha => &self.laptop.disk.tree,
+                Side::Beta => &self.agent.disk.tree,
+            };
+            // What hands have put elsewhere is moved too.
+            let elsewhere = walk(disk.root()).filter(|(at, _, _)| !gone.contains_key(at));
+            let elsewhere: BTreeSet<Entry> = elsewhere.map(|(_, node, _)| node.entry()).collect();
+            let is_moved = |entry: &&Entry| put.contains(entry) || elsewhere.contains(entry);
+            let gone = gone.values().filter(|entry| !is_moved(entry)).count();
             // A file that gives way to a directory is removed here, and replaced for the engine.
-            let most = gone * 2 > *of + 2 * REPLACED && *of >= FILES_MIN;
+            let most = gone * 2 > *of + 2 * REPLACED;
             assert!(!most || self.allowed, "{gone} of {of} files of {side:?} go, and nobody was asked");
         }
         let disks = [&self.laptop.disk, &self.agent.disk];
@@ -386,12 +399,16 @@ impl World {
         if !self.kind.mode.is_two_way() {
             return;
         }
-        if self.engine.halted().is_some() {
-            self.allowed = true;
-            self.engine.handle_deletions_allowed();
-            self.quiet();
-            assert!(self.engine.halted().is_none(), "it was allowed");
+        for _ in 0..ALLOWANCES_MAX {
+            // What was held, or not to be seen, at the time may be another reason later.
+            if self.engine.halted().is_some() {
+                self.say(|| "deletions are allowed".to_owned());
+                self.allowed = true;
+                self.engine.handle_deletions_allowed();
+                self.quiet();
+            }
         }
+        assert!(self.engine.halted().is_none(), "it was allowed");
         for _ in 0..8 {
             let conflicts: Vec<SyncPath> = self.engine.conflicts().map(|(at, _, _)| at.clone()).collect();
             for at in conflicts {

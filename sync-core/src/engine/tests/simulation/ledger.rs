@@ -9,6 +9,8 @@ use crate::tree::diff;
 #[derive(Default)]
 pub(super) struct Ledger {
     given_up: BTreeSet<ContentId>,
+    /// The same for good: another version was chosen, by the user or by the mode.
+    overruled: BTreeSet<ContentId>,
 }
 
 fn contents(node: Option<&Node>) -> impl Iterator<Item = ContentId> {
@@ -32,9 +34,9 @@ impl Ledger {
         self.given_up.retain(|content| !new.contains(content));
     }
 
-    /// The user has chosen another version.
+    /// Another version was chosen. Whatever becomes of this one on its way there, it may go.
     pub(super) fn give_up(&mut self, node: Option<&Node>) {
-        self.given_up.extend(contents(node));
+        self.overruled.extend(contents(node));
     }
 
     /// One side is gone with all that it had; what stood nowhere else is lost with it.
@@ -50,6 +52,7 @@ impl Ledger {
             let mut left = left.into_iter().flat_map(|tree| walk(tree.root()));
             left.any(|(_, node, _)| matches!(node, Node::File { content: there, .. } if there == content))
         };
-        contents(Some(node)).find(|content| !self.given_up.contains(content) && !is_there(content))
+        let is_missed = |content: &ContentId| !self.given_up.contains(content) && !self.overruled.contains(content);
+        contents(Some(node)).find(|content| is_missed(content) && !is_there(content))
     }
 }
