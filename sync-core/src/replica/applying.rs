@@ -14,7 +14,10 @@ use super::{
     pending::{QUIET_MODIFIED, Urgency},
     worker::{self, Job},
 };
-use crate::tree::Node;
+use crate::{
+    sys::{DirHandle, Kind},
+    tree::{Dir, Node, Stamp},
+};
 
 impl Observer {
     pub(super) fn apply(&mut self, tag: u64, work: Work, since: Instant) {
@@ -127,25 +130,42 @@ impl Observer {
         }
     }
 
-    /// Watches a directory that we made, and finds what others put into it before.
+    /// Watches a directory that we made, and finds what others did in it before: what they put into it, and what they changed or
+    /// removed of what we had put there. No event tells of that.
     fn watch_new(&mut self, path: &SyncPath) -> Vec<SyncPath> {
         let Ok(dir) = self.root.resolve(path) else { return vec![path.clone()] };
         match self.watcher.add(path, &dir) {
             Ok(()) => {}
             Err(_) => self.note_unwatched(vec![path.clone()]),
         }
-        let mut unknown = Vec::new();
+        let mut again = Vec::new();
         let known = self.index.dir(path);
         let listed = dir.list(&mut |name, _| {
             if let Ok(name) = Name::new(name)
                 && known.is_none_or(|known| known.get(name).is_none())
                 && let Ok(path) = path.join(name)
             {
-                unknown.push(path);
+                again.push(path);
             }
         });
-        if listed.is_err() { vec![path.clone()] } else { unknown }
+        if listed.is_err() {
+            return vec![path.clone()];
+        }
+        let changed =
+            known.into_iter().flat_map(Dir::iter).filter(|(name, node, stamp)| !stands(&dir, *name, node, *stamp));
+        again.extend(changed.filter_map(|(name, ..)| path.join(name).ok()));
+        again
     }
+}
+
+/// Whether what the index has of a name is what stands there, as far as the stat data tells.
+fn stands(dir: &DirHandle, name: Name<'_>, node: &Node, stamp: Option<Stamp>) -> bool {
+    dir.stat(name).is_ok_and(|stat| match node {
+        Node::Directory(_) => stat.kind == Kind::Directory,
+        Node::File { .. } => stat.kind == Kind::File && stamp == Some(stat.stamp),
+        // Its target has to be read.
+        Node::Symlink(_) => false,
+    })
 }
 
 /// The paths that an operation changes.

@@ -182,6 +182,37 @@ fn the_index_stays_true_under_both_hands() {
     lab.assert_true();
 }
 
+/// Another hand changes what we have just put into a new directory, before it can be watched: no event tells of that.
+#[test]
+fn what_changes_in_a_new_directory_before_it_is_watched_is_found() {
+    let mut lab = Lab::start(|_| {});
+    for round in 0..40_u64 {
+        let directory = format!("d{round}");
+        let at = |number: u64| format!("{directory}/sub/{number}");
+        let mut operations = vec![
+            Operation::MakeDirectory { path: path(&directory) },
+            Operation::MakeDirectory { path: path(&format!("{directory}/sub")) },
+        ];
+        operations.extend((0..20).map(|number| put(&at(number), None, "ours")));
+        let [first, replaced, written, removed] = [0, 3, 5, 7].map(|number| lab.path(&at(number)));
+        fs::write(lab.path("beside"), "theirs").unwrap();
+        let beside = lab.path("beside");
+        let other_hand = std::thread::spawn(move || {
+            while !first.exists() {}
+            fs::rename(beside, replaced).unwrap();
+            fs::remove_file(removed).unwrap();
+            fs::write(written, "theirs too").unwrap();
+        });
+        lab.replica.apply(round, Work::Batch { operations, bulk: round % 2 == 0 });
+        while !matches!(lab.next(), Observation::Applied(_)) {}
+        other_hand.join().unwrap();
+        lab.flush();
+        let seen = [3, 5, 7].map(|number| lab.entry(&at(number)));
+        assert_eq!(seen, [Some(file("theirs")), Some(file("theirs too")), None], "round {round}");
+    }
+    lab.assert_true();
+}
+
 #[test]
 fn a_moved_directory_is_followed() {
     let mut lab = Lab::start(|root| {

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -111,9 +112,14 @@ impl Hand {
         file.set_len(0).unwrap();
         file.seek(SeekFrom::Start(0)).unwrap();
         file.write_all(content).unwrap();
-        drop(file);
-        self.wrote(path, content, "written to");
-        true
+        // A file that was replaced between the opening and the writing is not written to by that: whoever holds a file open while it is
+        // replaced writes to what is no longer there, as with every rename over it.
+        let stands =
+            fs::symlink_metadata(self.root.join(path)).is_ok_and(|at| at.ino() == file.metadata().unwrap().ino());
+        if stands {
+            self.wrote(path, content, "written to");
+        }
+        stands
     }
 
     /// Whatever stands there goes.

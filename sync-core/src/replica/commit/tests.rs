@@ -4,6 +4,8 @@ mod cost;
 mod crash;
 mod disks;
 mod person;
+#[cfg(target_os = "linux")]
+mod power;
 mod races;
 mod single;
 mod stage;

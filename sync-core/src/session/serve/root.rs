@@ -369,8 +369,17 @@ impl ServedRoot {
             }
             close_replica(opened).await;
         }
+        if self.tenant().is_some() {
+            // A session that did not end in time may still write: it is as if the agent were killed.
+            return;
+        }
         let committer = Arc::clone(&self.committer);
-        let synced = tokio::task::spawn_blocking(move || committer.sync_and_unmark());
+        // Nobody else may have the root, and count on the mark, before this is done, however long it takes.
+        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let synced = tokio::task::spawn_blocking(move || {
+            let _claim = claim;
+            committer.sync_and_unmark()
+        });
         match tokio::time::timeout(SYNC_TIME_MAX, synced).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => {
