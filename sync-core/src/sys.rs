@@ -317,6 +317,19 @@ pub fn set_file_owner(file: &File, owner: u32, group: u32) -> io::Result<()> {
     Ok(rustix::fs::fchown(file, Some(Uid::from_raw(owner)), Some(Gid::from_raw(group)))?)
 }
 
+/// What tells this run of the kernel from all others; `None` where it does not say, as all but Linux.
+pub fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = text.trim_end();
+    let is_one = id.len() == 36 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    is_one.then(|| id.to_owned())
+}
+
+/// Brings everything that was written to any file system to its disk.
+pub fn sync_everything() {
+    rustix::fs::sync();
+}
+
 /// Takes room on the disk for the first `len` bytes of a file, its length unchanged, so that writing them does not run out
 /// of it. Where the platform or the file system can't, nothing is done.
 pub fn reserve(file: &File, len: u64) -> io::Result<()> {

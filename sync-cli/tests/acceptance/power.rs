@@ -16,12 +16,12 @@ import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))
 ";
 
-fn cut_power(disk: &Path) -> bool {
+pub(super) fn cut_power(disk: &Path) -> bool {
     finish(Command::new("python3").args(["-c", CUT]).arg(disk), PATIENCE).code == Some(0)
 }
 
 /// A disk of the lab's, with its mount.
-fn disk(lab: &Lab, at: &Path) -> Option<Mount> {
+pub(super) fn disk(lab: &Lab, at: &Path) -> Option<Mount> {
     let image = lab.base().join("image");
     formatted(&image, 256, "mkfs.ext4", &["-q"])?;
     let mount = Mount::image(at, &image)?;
@@ -30,7 +30,7 @@ fn disk(lab: &Lab, at: &Path) -> Option<Mount> {
     Some(mount)
 }
 
-fn possible(test: &str) -> bool {
+pub(super) fn possible(test: &str) -> bool {
     let possible = is_root() && works("python3", &["-c", "import fcntl"]);
     if !possible {
         skipped(&format!("{test}: it takes root, and python3 to call the kernel"));

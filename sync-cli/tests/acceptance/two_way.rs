@@ -1,6 +1,8 @@
 //! Two ways through the real binaries: what is changed at the destination comes back, conflicts are settled, and what would
 //! delete much is asked for.
 
+mod power;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

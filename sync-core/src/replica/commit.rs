@@ -24,6 +24,7 @@ mod content;
 mod durable;
 mod fresh;
 mod partial;
+mod power;
 mod problem;
 mod put;
 mod relocate;
@@ -54,12 +55,13 @@ pub use self::{
 use self::{
     content::NewFile,
     partial::Partials,
+    power::Power,
     problem::{failed, refused},
     work::Work,
 };
 use super::{
     claim::{ClaimError, RootClaim},
-    stage::{HOME, Stage, fixed},
+    stage::{HOME, Stage, Staged, fixed},
     trash::{Trash, TrashLimits},
 };
 use crate::{
@@ -137,6 +139,7 @@ pub struct Committer {
     options: CommitOptions,
     /// The permission bits that the umask leaves.
     mode_mask: u32,
+    power: Power,
 }
 
 /// What became of an operation.
@@ -193,7 +196,8 @@ impl Committer {
         };
         match set_up() {
             Ok((stage, partials, mode_mask)) => {
-                Ok(Self { path, root, stage, mounts: Mutex::default(), partials, options, mode_mask })
+                let (mounts, power) = (Mutex::default(), Power::default());
+                Ok(Self { path, root, stage, mounts, partials, options, mode_mask, power })
             }
             Err(source) => Err(OpenError::Stage { path: path.join(HOME), source }),
         }
@@ -209,16 +213,11 @@ impl Committer {
         if let Some(id) = read_id(home, name)? {
             return Ok(id);
         }
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|error| io::Error::other(error.to_string()))?;
-        let (mut staged, mut file) = self.stage.new_file(0o600)?;
-        writeln!(file, "{}", ReplicaId(id))?;
-        // It must not be forgotten: an id that is made anew has no past.
-        file.sync_all()?;
+        let (id, mut staged) = self.stage_id()?;
         match self.stage.dir().rename_noreplace(staged.name(), home, name) {
             Ok(()) => {
                 staged.hold();
-                return Ok(ReplicaId(id));
+                return Ok(id);
             }
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             Err(_) => {}
@@ -229,7 +228,26 @@ impl Committer {
         }
         self.stage.dir().rename_replace(staged.name(), home, name)?;
         staged.hold();
-        Ok(ReplicaId(id))
+        Ok(id)
+    }
+
+    /// From now on this is another replica: on the disk when it is said.
+    fn replace_id(&self) -> io::Result<ReplicaId> {
+        let (id, mut staged) = self.stage_id()?;
+        self.stage.dir().rename_replace(staged.name(), self.stage.home(), fixed("replica"))?;
+        staged.hold();
+        self.stage.home().sync()?;
+        Ok(id)
+    }
+
+    fn stage_id(&self) -> io::Result<(ReplicaId, Staged<'_>)> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|error| io::Error::other(error.to_string()))?;
+        let (staged, mut file) = self.stage.new_file(0o600)?;
+        writeln!(file, "{}", ReplicaId(id))?;
+        // It must not be forgotten: an id that is made anew has no past.
+        file.sync_all()?;
+        Ok((ReplicaId(id), staged))
     }
 
     /// Takes the root for this process alone, until the claim is dropped. `role` tells others who has it.

@@ -222,7 +222,7 @@ fn fault_45_what_is_ours_and_what_lies_below_a_symlink() {
                 id += 1;
                 let outcomes = talk.outcomes(id, vec![operation.clone()]).await;
                 let refused = match &outcomes[..] {
-                    [Outcome::Failed(problem)] if !at.starts_with("out") => problem.kind == ProblemKind::Denied,
+                    [Outcome::Failed(problem)] if !at.starts_with("out") => problem.kind == ProblemKind::Refused,
                     [Outcome::Failed(_) | Outcome::Mismatch | Outcome::BaseMissing] => at.starts_with("out"),
                     _ => false,
                 };

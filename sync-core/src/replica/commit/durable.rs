@@ -97,7 +97,7 @@ impl Committer {
         Ok(())
     }
 
-    fn sync_all(&self) -> io::Result<()> {
+    pub(super) fn sync_all(&self) -> io::Result<()> {
         self.root.sync_fs()?;
         self.other_stages().iter().try_for_each(|stage| stage.dir().sync_fs())
     }

@@ -42,6 +42,9 @@ const PROBE_TIME_MAX: Duration = Duration::from_secs(4);
 const LOCK_TIME_MAX: Duration = Duration::from_secs(2);
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How long an agent that ends waits for the disk.
+const SYNC_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A root that the agent was started with.
 #[derive(Debug)]
 pub(super) struct ServedRoot {
@@ -49,7 +52,9 @@ pub(super) struct ServedRoot {
     pub(super) path: PathBuf,
     real: PathBuf,
     committer: Arc<Committer>,
-    id: ReplicaId,
+    durable: bool,
+    /// Which replica it is, once the agent serves.
+    id: OnceLock<ReplicaId>,
     /// Kept from all other processes, once the agent serves.
     claim: Mutex<Option<RootClaim>>,
     /// The root's `.synctl`, held open for the lock on it that roots within see.
@@ -137,14 +142,14 @@ impl ServedRoot {
         let real = path.canonicalize().map_err(|error| error.to_string())?;
         let committer = Committer::open(&real, CommitOptions { durable, ..CommitOptions::default() })
             .map_err(|error| error.to_string())?;
-        let id = committer.replica_id().map_err(|error| error.to_string())?;
         Ok(Self {
             path: path.to_owned(),
             real,
             claim: Mutex::default(),
             home: home_of(&committer).map_err(|error| error.to_string())?,
             committer: Arc::new(committer),
-            id,
+            durable,
+            id: OnceLock::new(),
             above: OnceLock::new(),
             tenant: Mutex::default(),
             freed: Notify::new(),
@@ -162,7 +167,8 @@ impl ServedRoot {
             let reason = match self.committer.claim("an agent") {
                 Ok(claim) => match self.lock_nested() {
                     Ok(above) => {
-                        let _ = self.above.set(above);
+                        let id = self.committer.certain_replica_id().map_err(|error| refused(error.to_string()))?;
+                        let _ = (self.above.set(above), self.id.set(id));
                         *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim);
                         return Ok(());
                     }
@@ -195,7 +201,7 @@ impl ServedRoot {
     }
 
     pub(super) fn id(&self) -> ReplicaId {
-        self.id
+        *self.id.get().expect("sessions come when the root is locked, and that sets it")
     }
 
     pub(super) fn committer(&self) -> &Arc<Committer> {
@@ -248,6 +254,7 @@ impl ServedRoot {
     /// The root with these rules: the replica of the session before where it had the same, else a new one, scanned. It keeps
     /// small content that it reads where `keep` is set.
     pub(super) async fn replica(&self, settings: &IgnoreSettings, keep: bool) -> Result<Opened, String> {
+        self.mark_unsynced(keep).await?;
         let before = self.idle().take();
         let mut hint = Tree::new();
         if let Some(mut opened) = before {
@@ -281,6 +288,19 @@ impl ServedRoot {
         };
         opened.first_scan().await?;
         Ok(opened)
+    }
+
+    /// What a session leaves unsynced: all that it writes, where the agent does not sync; and where beta's changes are taken
+    /// over, those of other hands, which nobody syncs.
+    async fn mark_unsynced(&self, takes_changes: bool) -> Result<(), String> {
+        if self.durable && !takes_changes {
+            return Ok(());
+        }
+        let committer = Arc::clone(&self.committer);
+        let marked = tokio::task::spawn_blocking(move || committer.mark_unsynced()).await;
+        marked
+            .map_err(|error| error.to_string())?
+            .map_err(|error| format!("it can't be noted in the root that it is written to: {error}"))
     }
 
     /// Whether the root is still the directory that was opened. Another in its place (a mount point without its volume,
@@ -317,6 +337,15 @@ impl ServedRoot {
         let idle = self.idle().take();
         if let Some(opened) = idle {
             close_replica(opened).await;
+        }
+        let committer = Arc::clone(&self.committer);
+        let synced = tokio::task::spawn_blocking(move || committer.sync_and_unmark());
+        match tokio::time::timeout(SYNC_TIME_MAX, synced).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(root = %self.path.display(), "not all of it may be on the disk: {error}")
+            }
+            Ok(Err(_)) | Err(_) => tracing::warn!(root = %self.path.display(), "not all of it may be on the disk yet"),
         }
     }
 }

@@ -150,12 +150,12 @@ fn what_is_ours_is_out_of_reach() {
             relocate(at, "file2", entry()),
         ] {
             let outcome = fixture.one(&index, operation.clone()).outcome;
-            assert!(is_failed(&outcome, ProblemKind::Denied), "{operation:?} {outcome:?}");
+            assert!(is_failed(&outcome, ProblemKind::Refused), "{operation:?} {outcome:?}");
         }
         // Also inside what would be built in the stage.
         let run = [make("sub"), put("sub/a", Expected::Nothing, b"a"), put(at, Expected::Nothing, b"x")];
         let outcomes = fixture.batch(&index, &run);
-        assert!(is_failed(&outcomes[2], ProblemKind::Denied));
+        assert!(is_failed(&outcomes[2], ProblemKind::Refused));
         fs::remove_dir_all(fixture.at_path("sub")).unwrap();
     }
     let root = [
@@ -164,7 +164,7 @@ fn what_is_ours_is_out_of_reach() {
         Operation::Move { from: SyncPath::root(), to: path("x"), expected: Expected::Tree(index.hash()) },
     ];
     for operation in root {
-        assert!(is_failed(&fixture.one(&index, operation).outcome, ProblemKind::Denied));
+        assert!(is_failed(&fixture.one(&index, operation).outcome, ProblemKind::Refused));
     }
     assert_eq!(fixture.committer.replica_id().unwrap(), id);
 }

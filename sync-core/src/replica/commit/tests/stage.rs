@@ -170,7 +170,7 @@ fn a_partial_file_is_put_like_any_other() {
     fixture.chmod("old", 0o600);
     assert_eq!(put("old", old(), program(b"content")), Outcome::Applied);
     assert_eq!((fixture.read("old"), fixture.mode("old")), (b"content".to_vec(), 0o700));
-    assert!(is_failed(&put(".synctl/x", Expected::Nothing, file(b"content")), ProblemKind::Denied));
+    assert!(is_failed(&put(".synctl/x", Expected::Nothing, file(b"content")), ProblemKind::Refused));
     let long = "n".repeat(255);
     let too_long = SyncPath::parse(format!("{long}/x").as_bytes()).unwrap();
     assert_eq!(put(&too_long.to_string(), Expected::Nothing, file(b"content")), Outcome::Mismatch);
