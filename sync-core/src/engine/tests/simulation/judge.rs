@@ -133,7 +133,7 @@ impl World {
             if self.may_lose(&node) {
                 continue;
             }
-            let missed = self.ledger.missed(&node, [&self.laptop.disk.tree, &self.agent.disk.tree]);
+            let missed = self.ledger.missed(side, &at, &node, [&self.laptop.disk.tree, &self.agent.disk.tree]);
             assert!(missed.is_none(), "{at}: content of {side:?} is lost: {missed:?}");
         }
     }
@@ -243,6 +243,7 @@ impl World {
                 }
             }
         }
+        self.ledger.agree(&self.recorded);
     }
 
     pub(super) fn reported(&mut self, report: Report) {
