@@ -180,8 +180,11 @@ impl World {
         if is_first {
             removed.of = match side {
                 Side::Alpha => files(&self.laptop.view.tree),
-                // What has just been planned is done in what will be.
-                Side::Beta => files(&self.engine.known.ahead.tree) + removed.gone.len(),
+                // What has just been planned is done in what will be. What is still under way to there does not count.
+                Side::Beta => {
+                    let known = &self.engine.known;
+                    files(&known.beta).min(files(&known.ahead.tree) + removed.gone.len())
+                }
             };
         }
     }
