@@ -156,6 +156,7 @@ impl World {
             Action::TakeStream { stream, .. } => return self.note_put(Side::Alpha, stream),
             _ => return,
         };
+        let let_go = &self.let_go;
         let removed = self.removed.entry(side).or_default();
         let is_first = removed.gone.is_empty();
         for operation in operations {
@@ -172,7 +173,10 @@ impl World {
                 Planned::Remove { path, old } => {
                     self.removing.insert(*id);
                     let files = entries(old).filter(|(_, node)| node.as_dir().is_none());
-                    removed.gone.extend(files.map(|(below, node)| (path.join_path(&below).unwrap(), node.entry())));
+                    let files = files.map(|(below, node)| (path.join_path(&below).unwrap(), node.entry()));
+                    let is_asked =
+                        |(at, entry): &(SyncPath, Entry)| let_go.contains(&(side, at.clone(), entry.clone()));
+                    removed.gone.extend(files.filter(|file| !is_asked(file)));
                 }
                 Planned::MakeDirectory { .. } => {}
             }
@@ -238,6 +242,9 @@ impl World {
                 Some((node, _)) => {
                     for (below, node) in entries(&node) {
                         let at = at.join_path(&below).unwrap();
+                        for side in [Side::Alpha, Side::Beta] {
+                            self.let_go.remove(&(side, at.clone(), node.entry()));
+                        }
                         let had = |disk: &Disk| disk.history.contains(&(at.clone(), node.entry()));
                         assert!(had(&self.agent.disk), "{at} is agreed on, and never was at beta: {node:?}");
                         assert!(had(&self.laptop.disk), "{at} is agreed on, and never was at alpha: {node:?}");
@@ -406,9 +413,7 @@ impl World {
         for _ in 0..ALLOWANCES_MAX {
             // What was held, or not to be seen, at the time may be another reason later.
             if self.engine.halted().is_some() {
-                self.say(|| "deletions are allowed".to_owned());
-                self.allowed = true;
-                self.engine.handle_deletions_allowed();
+                self.allow();
                 self.quiet();
             }
         }
