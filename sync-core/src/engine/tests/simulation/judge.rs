@@ -40,6 +40,7 @@ impl World {
             };
             let replaced = view.tree.get(at).is_some();
             assert!(replaced || view.complete, "{at} is removed on the evidence of an incomplete scan");
+            self.check_emptied(at, &view.tree);
             assert!(!view.is_unknown(at), "{at} is removed, and not known");
             assert!(
                 old.as_dir().is_none() || !view.has_unknown_beneath(at),
@@ -82,6 +83,7 @@ impl World {
                 Planned::Put { path, entry, .. } => self.check_ignored(path, &Node::from_entry(entry.clone())),
                 Planned::Remove { path: at, old } | Planned::Move { from: at, node: old, .. } => {
                     let replaced = beta.tree.get(at).is_some();
+                    self.check_emptied(at, &self.engine.known.beta);
                     assert!(replaced || self.gone.contains(at), "{at} is removed at alpha, and beta has not said why");
                     assert!(
                         replaced || beta.complete,
@@ -92,6 +94,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Nothing goes on a side because the other one has nothing at all, unless the user has said so.
+    fn check_emptied(&self, at: &SyncPath, other: &Tree) {
+        let emptied = other.entries() == 0 && self.recorded.entries() > 0;
+        assert!(!emptied || self.allowed, "{at} is removed, the other side is empty, and nobody was asked");
     }
 
     fn check_ignored(&self, at: &SyncPath, node: &Node) {
@@ -245,7 +253,10 @@ impl World {
                         for side in [Side::Alpha, Side::Beta] {
                             self.let_go.remove(&(side, at.clone(), node.entry()));
                         }
-                        let had = |disk: &Disk| disk.history.contains(&(at.clone(), node.entry()));
+                        let known = (at.clone(), node.entry());
+                        // Until it is met, the replica that is gone is the one that is agreed with.
+                        let had =
+                            |disk: &Disk| disk.history.contains(&known) || (self.wiped && disk.former.contains(&known));
                         assert!(had(&self.agent.disk), "{at} is agreed on, and never was at beta: {node:?}");
                         assert!(had(&self.laptop.disk), "{at} is agreed on, and never was at alpha: {node:?}");
                     }
