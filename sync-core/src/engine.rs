@@ -66,7 +66,7 @@ pub use self::{
 };
 use self::{
     compare::{Comparison, apply_change},
-    deletions::Sweep,
+    deletions::{LetGo, Sweep},
     described::Described,
     doubtful::Doubtful,
     flight::Flight,
@@ -165,6 +165,7 @@ pub struct Engine {
     gone_percent_max: u64,
     /// Whether the user lets deletions go that would halt the session, until all is done.
     deletions_allowed: bool,
+    let_go: LetGo,
     /// Whether what is deleted has been counted as a whole since something changed.
     deletions_counted: bool,
     sweep: Option<Sweep>,
@@ -194,6 +195,7 @@ impl Engine {
             settled: Choices::default(),
             gone_percent_max: u64::from(GONE_PERCENT_MAX),
             deletions_allowed: false,
+            let_go: LetGo::default(),
             deletions_counted: false,
             sweep: None,
             conflicts: BTreeMap::new(),
@@ -333,6 +335,7 @@ impl Engine {
                 self.taking.disown();
             }
             self.sweep = None;
+            self.let_go.clear();
         }
         sent.into_iter().for_each(|intent| self.doubtful.remember(intent));
         self.known = Known::new(synced);

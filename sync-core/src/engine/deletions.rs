@@ -4,10 +4,13 @@
 //! more and all that was to be removed has been answered. So what is seen, planned or sent in pieces adds up, as long as the pieces follow each other
 //! without a rest; what a person deletes now and then does not.
 
+mod let_go;
+
 use std::collections::BTreeMap;
 
 use sync_proto::Entry;
 
+pub(super) use self::let_go::LetGo;
 use super::{
     Engine, Side,
     flight::Flight,
@@ -41,9 +44,12 @@ struct Swept {
 }
 
 impl Engine {
-    /// The user lets the deletions go for which the session was halted, once.
+    /// The user lets the deletions go for which the session was halted, once. What of them can't be done for now is not asked
+    /// about again.
     pub fn handle_deletions_allowed(&mut self) {
         self.deletions_allowed = true;
+        let found = self.walk(STEPS_MAX, reconcile);
+        self.let_go.note(found);
         self.advance();
     }
 
@@ -52,9 +58,12 @@ impl Engine {
         self.gone_percent_max = u64::from(percent.min(100));
     }
 
-    /// All is done: what was allowed is over, but that a root is empty.
+    /// All is done: what was allowed is over, but that a root is empty, and what could not be done.
     pub(super) fn end_allowance(&mut self) {
         self.deletions_allowed &= self.emptied().is_some() || !holds(Rule::AllowedOnce);
+        if let Some((alpha, _)) = &self.alpha {
+            self.let_go.sweep(&alpha.tree, &self.known.beta);
+        }
     }
 
     /// Why the state of a side is not brought over as a whole. An emptied root is taken for an accident.
@@ -82,6 +91,13 @@ impl Engine {
 
     /// Why what a walk has found is not done: most files of a side would be gone with it.
     pub(super) fn excess(&mut self, found: &Reconciled) -> Option<String> {
+        let unasked;
+        let found = if self.let_go.is_empty() {
+            found
+        } else {
+            unasked = self.let_go.rest_of(found);
+            &unasked
+        };
         let removes = [&found.at_alpha, &found.at_beta].into_iter().flatten().any(|step| removed(step).is_some());
         if self.deletions_allowed || !removes || !holds(Rule::ManyDeletionsHalt) {
             return None;
@@ -103,7 +119,7 @@ impl Engine {
         if self.deletions_counted {
             return None;
         }
-        let reason = self.excess_of(&self.walk(STEPS_MAX, reconcile));
+        let reason = self.excess_of(&self.let_go.rest_of(&self.walk(STEPS_MAX, reconcile)));
         self.deletions_counted = reason.is_none();
         reason
     }

@@ -133,6 +133,6 @@ impl Doubtful {
 }
 
 /// What stands at `below` in `node`, which is `node` itself for the root.
-fn at<'a>(node: &'a Node, below: &SyncPath) -> Option<&'a Node> {
+pub(super) fn at<'a>(node: &'a Node, below: &SyncPath) -> Option<&'a Node> {
     below.components().try_fold(node, |node, name| node.as_dir()?.get(name))
 }

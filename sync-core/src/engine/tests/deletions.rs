@@ -126,3 +126,30 @@ fn an_empty_root_that_was_allowed_stays_allowed() {
     see(&mut engine, &empty);
     assert!(engine.halted().is_none());
 }
+
+#[test]
+fn what_was_let_go_and_is_in_the_way_is_not_asked_about_again() {
+    let (mut engine, alpha) = with_files(24);
+    let heard = |engine: &mut Engine, entry: Option<Entry>| engine.handle_changes(changes(vec![("d", entry)]));
+    let question = |engine: &mut Engine| {
+        drain(engine).into_iter().find_map(|action| match action {
+            Action::Describe { id, .. } => Some(id),
+            _ => None,
+        })
+    };
+    heard(&mut engine, None);
+    assert!(engine.halted().is_some());
+    engine.handle_deletions_allowed();
+    // Beta has it still, and ignores it.
+    let id = question(&mut engine).unwrap();
+    engine.handle_described(id, vec![true], Duration::ZERO).unwrap();
+    assert!(engine.is_in_sync());
+    engine.handle_timeout(Duration::from_secs(10));
+    assert!(engine.halted().is_none() && question(&mut engine).is_some());
+    // Both have it again: it may not go once more.
+    engine.handle_disconnected();
+    engine.handle_opened(&opened(&alpha), alpha.clone());
+    assert!(engine.is_in_sync());
+    heard(&mut engine, None);
+    assert!(engine.halted().is_some() && question(&mut engine).is_none());
+}

@@ -16,7 +16,7 @@ mod ledger;
 pub(super) mod random;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     ops::Range,
     sync::LazyLock,
@@ -36,6 +36,7 @@ use super::*;
 use crate::{
     engine::{
         Intent, Keep, Past, Side,
+        doubtful::intents,
         plan::{PlannedStream, Source},
     },
     tree::walk,
@@ -124,6 +125,8 @@ struct World {
     most_files: usize,
     /// The user has let deletions go.
     allowed: bool,
+    /// What it was that the user has let go, until both have it again.
+    let_go: HashSet<(Side, SyncPath, Entry)>,
     sent: usize,
     steps: u64,
     trace: DefaultHasher,
@@ -164,6 +167,7 @@ impl World {
             removed: BTreeMap::new(),
             most_files: 0,
             allowed: false,
+            let_go: HashSet::new(),
             sent: 0,
             steps: 0,
             trace: DefaultHasher::new(),
@@ -264,13 +268,19 @@ impl World {
         self.excused.extend([path("b"), path("c")]);
     }
 
+    /// What beta has yet to do of what was sent, and is out of mind since all was settled: the next process takes it for
+    /// somebody's.
+    fn excuse_stale(&mut self) {
+        let sent = self.stale.iter().flatten().flat_map(intents);
+        let forgotten = sent.filter(|intent| !self.intended_before.contains(intent));
+        self.excused.extend(forgotten.map(|(at, _)| at));
+    }
+
     /// The user settles a conflict, or lets deletions go.
     fn decide(&mut self) {
         if self.engine.halted().is_some() {
             if self.random.one_in(4) {
-                self.say(|| "deletions are allowed".to_owned());
-                self.allowed = true;
-                self.engine.handle_deletions_allowed();
+                self.allow();
             }
             return;
         }
@@ -281,6 +291,18 @@ impl World {
         let at = self.random.pick(&conflicts).clone();
         let keep = *self.random.pick(&[Keep::Alpha, Keep::Beta, Keep::Both]);
         self.settle(&at, keep);
+    }
+
+    /// The user lets deletions go: what one side alone has.
+    fn allow(&mut self) {
+        self.say(|| "deletions are allowed".to_owned());
+        self.allowed = true;
+        let sides = [(Side::Alpha, &self.laptop.view.tree), (Side::Beta, &self.engine.known.ahead.tree)];
+        for (n, (side, here)) in sides.into_iter().enumerate() {
+            let alone = walk(here.root()).filter(|(at, _, _)| sides[1 - n].1.get(at).is_none());
+            self.let_go.extend(alone.map(|(at, node, _)| (side, at, node.entry())));
+        }
+        self.engine.handle_deletions_allowed();
     }
 
     fn settle(&mut self, at: &SyncPath, keep: Keep) {
@@ -315,6 +337,7 @@ impl World {
                 // What alpha did not answer may be there: nobody remembers that it was taken.
                 self.excused.append(&mut self.doubtful);
                 self.intended_before.extend(std::mem::take(&mut self.intended).into_values().flatten());
+                self.excuse_stale();
                 self.engine = Engine::new(self.kind.mode);
                 self.told.clear();
                 self.last_id = None;

@@ -215,6 +215,7 @@ impl Agent {
         self.replica += 1;
         self.applying = None;
         self.disk.tree = Tree::new();
+        self.disk.former = std::mem::take(&mut self.disk.history);
         self.index = Tree::new();
         self.problems.clear();
         self.missed = None;

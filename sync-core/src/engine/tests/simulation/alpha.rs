@@ -84,7 +84,7 @@ impl World {
             self.steps += 1;
             self.say(|| format!("alpha changes {touched:?}"));
             self.laptop.disk.remember();
-            self.ledger.hand(&before, &self.laptop.disk.tree);
+            self.ledger.hand(Side::Alpha, &before, &self.laptop.disk.tree, &self.recorded);
             self.laptop.changed.extend(touched);
         }
     }
@@ -93,7 +93,7 @@ impl World {
     pub(super) fn empty_alpha(&mut self) {
         self.say(|| "somebody empties alpha".to_owned());
         let before = std::mem::take(&mut self.laptop.disk.tree);
-        self.ledger.hand(&before, &self.laptop.disk.tree);
+        self.ledger.hand(Side::Alpha, &before, &self.laptop.disk.tree, &self.recorded);
         self.look_at_alpha();
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Disk {
     pub(super) tree: Tree,
     /// Everything that ever stood anywhere.
     pub(super) history: HashSet<(SyncPath, Entry)>,
+    /// The same of the replica before.
+    pub(super) former: HashSet<(SyncPath, Entry)>,
     /// What has been moved, from where to where.
     pub(super) moved: Vec<(SyncPath, SyncPath)>,
     /// What operations have overwritten or removed.

@@ -40,6 +40,7 @@ impl World {
             };
             let replaced = view.tree.get(at).is_some();
             assert!(replaced || view.complete, "{at} is removed on the evidence of an incomplete scan");
+            self.check_emptied(at, &view.tree);
             assert!(!view.is_unknown(at), "{at} is removed, and not known");
             assert!(
                 old.as_dir().is_none() || !view.has_unknown_beneath(at),
@@ -82,6 +83,7 @@ impl World {
                 Planned::Put { path, entry, .. } => self.check_ignored(path, &Node::from_entry(entry.clone())),
                 Planned::Remove { path: at, old } | Planned::Move { from: at, node: old, .. } => {
                     let replaced = beta.tree.get(at).is_some();
+                    self.check_emptied(at, &self.engine.known.beta);
                     assert!(replaced || self.gone.contains(at), "{at} is removed at alpha, and beta has not said why");
                     assert!(
                         replaced || beta.complete,
@@ -92,6 +94,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Nothing goes on a side because the other one has nothing at all, unless the user has said so.
+    fn check_emptied(&self, at: &SyncPath, other: &Tree) {
+        let emptied = other.entries() == 0 && self.recorded.entries() > 0;
+        assert!(!emptied || self.allowed, "{at} is removed, the other side is empty, and nobody was asked");
     }
 
     fn check_ignored(&self, at: &SyncPath, node: &Node) {
@@ -133,7 +141,7 @@ impl World {
             if self.may_lose(&node) {
                 continue;
             }
-            let missed = self.ledger.missed(&node, [&self.laptop.disk.tree, &self.agent.disk.tree]);
+            let missed = self.ledger.missed(side, &at, &node, [&self.laptop.disk.tree, &self.agent.disk.tree]);
             assert!(missed.is_none(), "{at}: content of {side:?} is lost: {missed:?}");
         }
     }
@@ -156,6 +164,7 @@ impl World {
             Action::TakeStream { stream, .. } => return self.note_put(Side::Alpha, stream),
             _ => return,
         };
+        let let_go = &self.let_go;
         let removed = self.removed.entry(side).or_default();
         let is_first = removed.gone.is_empty();
         for operation in operations {
@@ -172,7 +181,10 @@ impl World {
                 Planned::Remove { path, old } => {
                     self.removing.insert(*id);
                     let files = entries(old).filter(|(_, node)| node.as_dir().is_none());
-                    removed.gone.extend(files.map(|(below, node)| (path.join_path(&below).unwrap(), node.entry())));
+                    let files = files.map(|(below, node)| (path.join_path(&below).unwrap(), node.entry()));
+                    let is_asked =
+                        |(at, entry): &(SyncPath, Entry)| let_go.contains(&(side, at.clone(), entry.clone()));
+                    removed.gone.extend(files.filter(|file| !is_asked(file)));
                 }
                 Planned::MakeDirectory { .. } => {}
             }
@@ -180,8 +192,11 @@ impl World {
         if is_first {
             removed.of = match side {
                 Side::Alpha => files(&self.laptop.view.tree),
-                // What has just been planned is done in what will be.
-                Side::Beta => files(&self.engine.known.ahead.tree) + removed.gone.len(),
+                // What has just been planned is done in what will be. What is still under way to there does not count.
+                Side::Beta => {
+                    let known = &self.engine.known;
+                    files(&known.beta).min(files(&known.ahead.tree) + removed.gone.len())
+                }
             };
         }
     }
@@ -235,7 +250,13 @@ impl World {
                 Some((node, _)) => {
                     for (below, node) in entries(&node) {
                         let at = at.join_path(&below).unwrap();
-                        let had = |disk: &Disk| disk.history.contains(&(at.clone(), node.entry()));
+                        for side in [Side::Alpha, Side::Beta] {
+                            self.let_go.remove(&(side, at.clone(), node.entry()));
+                        }
+                        let known = (at.clone(), node.entry());
+                        // Until it is met, the replica that is gone is the one that is agreed with.
+                        let had =
+                            |disk: &Disk| disk.history.contains(&known) || (self.wiped && disk.former.contains(&known));
                         assert!(had(&self.agent.disk), "{at} is agreed on, and never was at beta: {node:?}");
                         assert!(had(&self.laptop.disk), "{at} is agreed on, and never was at alpha: {node:?}");
                     }
@@ -243,6 +264,7 @@ impl World {
                 }
             }
         }
+        self.ledger.agree(&self.recorded);
     }
 
     pub(super) fn reported(&mut self, report: Report) {
@@ -402,9 +424,7 @@ impl World {
         for _ in 0..ALLOWANCES_MAX {
             // What was held, or not to be seen, at the time may be another reason later.
             if self.engine.halted().is_some() {
-                self.say(|| "deletions are allowed".to_owned());
-                self.allowed = true;
-                self.engine.handle_deletions_allowed();
+                self.allow();
                 self.quiet();
             }
         }
