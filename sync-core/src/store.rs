@@ -17,6 +17,7 @@
 mod codec;
 mod entries;
 mod files;
+pub(crate) mod index;
 mod journal;
 mod lock;
 mod record;

@@ -7,6 +7,7 @@
 mod effect;
 mod guests;
 mod inbound;
+mod kept;
 mod refusals;
 mod root;
 mod session;

@@ -16,7 +16,7 @@ use sync_proto::{
 };
 use tokio::sync::Notify;
 
-use super::AgentError;
+use super::{AgentError, kept};
 use crate::{
     engine::view::View,
     ignore::Rules,
@@ -66,6 +66,8 @@ pub(super) struct ServedRoot {
     /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
     /// they wait for.
     asked: AtomicU64,
+    /// Held while the index is written.
+    keeping: Mutex<()>,
     /// The replica of the last session, while nobody uses it.
     idle: Mutex<Option<Opened>>,
 }
@@ -154,6 +156,7 @@ impl ServedRoot {
             tenant: Mutex::default(),
             freed: Notify::new(),
             asked: AtomicU64::new(0),
+            keeping: Mutex::default(),
             idle: Mutex::default(),
         })
     }
@@ -253,18 +256,23 @@ impl ServedRoot {
 
     /// The root with these rules: the replica of the session before where it had the same, else a new one, scanned. It keeps
     /// small content that it reads where `keep` is set.
-    pub(super) async fn replica(&self, settings: &IgnoreSettings, keep: bool) -> Result<Opened, String> {
+    pub(super) async fn replica(self: &Arc<Self>, settings: &IgnoreSettings, keep: bool) -> Result<Opened, String> {
         self.mark_unsynced(keep).await?;
         let before = self.idle().take();
-        let mut hint = Tree::new();
+        let mut hint = None;
         if let Some(mut opened) = before {
             // What has been observed since is waiting; all of it is in the last view.
             if opened.settings == *settings && opened.contents.is_some() == keep && opened.catch_up().await.is_ok() {
                 return Ok(opened);
             }
-            hint = opened.view.tree.clone();
+            hint = Some(opened.view.tree.clone());
             close_replica(opened).await;
         }
+        let hint = match hint {
+            Some(hint) => hint,
+            None => self.load_index().await,
+        };
+        let known = hint.hash();
         self.check()?;
         // A peer's patterns may take long to compile: not on a thread that others wait for.
         let asked = settings.clone();
@@ -287,7 +295,27 @@ impl ServedRoot {
             is_lost: false,
         };
         opened.first_scan().await?;
+        if opened.view.complete && opened.view.tree.hash() != known {
+            // An agent that is killed has it too.
+            drop(self.save_index(&opened.view.tree));
+        }
         Ok(opened)
+    }
+
+    async fn load_index(self: &Arc<Self>) -> Tree {
+        let root = Arc::clone(self);
+        tokio::task::spawn_blocking(move || kept::load(&root.home, root.id())).await.unwrap_or_default()
+    }
+
+    /// Keeps the index for the next start, which would read everything again without it.
+    fn save_index(self: &Arc<Self>, tree: &Tree) -> tokio::task::JoinHandle<()> {
+        let (root, tree) = (Arc::clone(self), tree.clone());
+        tokio::task::spawn_blocking(move || {
+            let _turn = root.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = kept::save(&root.home, root.id(), &tree) {
+                tracing::warn!(root = %root.path.display(), "the index can't be kept for the next start: {error}");
+            }
+        })
     }
 
     /// What a session leaves unsynced: all that it writes, where the agent does not sync; and where beta's changes are taken
@@ -333,9 +361,12 @@ impl ServedRoot {
         }
     }
 
-    pub(super) async fn close(&self) {
+    pub(super) async fn close(self: &Arc<Self>) {
         let idle = self.idle().take();
-        if let Some(opened) = idle {
+        if let Some(mut opened) = idle {
+            if opened.catch_up().await.is_ok() && opened.view.complete {
+                let _ = self.save_index(&opened.view.tree).await;
+            }
             close_replica(opened).await;
         }
         if self.tenant().is_some() {
