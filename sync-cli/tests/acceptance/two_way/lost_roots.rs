@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::super::lab::{
-    Lab, Mount, PATIENCE, Watch, body, differences, finish, plant, save_in_place, with_own_mounts,
+    Lab, Ledger, Mount, PATIENCE, Watch, body, differences, finish, plant, save_in_place, with_own_mounts,
 };
 use super::super::power::{cut_power, disk, possible};
 use super::{resolve, settle_but_conflicts};
@@ -86,8 +86,14 @@ fn fault_39_two_way_a_root_is_emptied() {
             watch.wait_for("halted");
             std::thread::sleep(std::time::Duration::from_millis(300));
             let left: Vec<String> = differences(&before, other, &[]);
-            // What went file by file before it was seen that all goes may be gone: less than half, and at alpha in the trash.
-            assert!(left.len() < 30, "{when}: {left:?}");
+            // What went piece by piece, each before the next was seen, may be gone; never all of it, and at alpha it is in the trash.
+            let kept = fs::read_dir(other).unwrap().count();
+            assert!(kept > 1, "{when}: {left:?}");
+            if emptied_is_beta {
+                let ledger = Ledger::new(lab.base());
+                ledger.note(&before);
+                assert_eq!(ledger.lost(&[other]), [""; 0], "{when}");
+            }
             assert!(running || left.is_empty(), "{when}: {left:?}");
             // It comes back as it was, and all is well.
             for directory in 0..5 {
