@@ -3,6 +3,10 @@
 //! Everything is decided here, one thing at a time, by the engine; whatever waits for a disk or a link does so elsewhere and
 //! comes back as an input. What comes from beta for alpha goes through `taking`.
 
+mod heard;
+mod link;
+mod requests;
+
 use std::{
     collections::{BTreeSet, HashMap},
     pin::Pin,
@@ -12,28 +16,26 @@ use std::{
 
 use sync_proto::{
     SyncPath,
-    limits::{CONTENT_STREAMS_MAX, CONTROL_FRAME_BYTES_MAX, DESCRIBE_PATHS_MAX},
-    message::{
-        BatchId, Bounded, Changes, Describe, Described, FileHeader, Need, Outcomes, Sentence, ToAgent, ToController,
-    },
+    limits::{CONTENT_STREAMS_MAX, CONTROL_FRAME_BYTES_MAX},
+    message::{BatchId, Bounded, Describe, FileHeader, Sentence, ToAgent, ToController},
 };
 use tokio::sync::{mpsc, oneshot};
 
+use self::link::Link;
 use super::{
     FlushError, Shared,
     announced::Announced,
     connect::{Connected, Target, frame},
-    event::{Conflict, ConflictVersions, Event},
+    event::{ConflictVersions, Event},
     flushes::Flushes,
     incoming::{self, Incoming},
     mailbox::Mailbox,
     memory::Memory,
     prepare::{Prepared, Preparer, Way},
-    received::{FileNews, receive_file},
-    report::{self, Reporter},
+    received::FileNews,
+    report::Reporter,
     streams::{self, FileEnd, FileProgress, FileToSend, HowEnded, LinkSpeed, ToPrepare},
-    taking::{Effect, Taking},
-    versions,
+    taking::Taking,
 };
 use crate::{
     engine::{
@@ -41,7 +43,7 @@ use crate::{
         plan::{PlannedStream, expected_entry},
         view::View,
     },
-    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, silent_after, unheard},
+    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, unheard},
     replica::{Applied, Observation, Replica, Seen, contents::Contents},
     store::DestinationLock,
     sys::DirHandle,
@@ -53,10 +55,6 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// Messages of the agent that wait to be handled, each of up to a frame.
 const MESSAGES_MAX: usize = 8;
-/// How long an agent may be silent that was asked to flush. A live one acknowledges within a round trip.
-const FLUSH_SILENCE_MAX: Duration = Duration::from_secs(2);
-/// Most questions of users that the agent has not answered.
-const QUESTIONS_MAX: usize = 8;
 /// Most streams that were given up and may yet be answered.
 const GIVEN_UP_MAX: usize = 64;
 
@@ -100,32 +98,6 @@ enum End {
     Stop,
     /// The link is gone, and why.
     Lost(String),
-}
-
-/// What exists only while the agent is connected.
-struct Link {
-    connected: Connected,
-    speed: LinkSpeed,
-    /// Prepares what is at hand in memory, right here.
-    preparer: Preparer,
-    /// Prepares what has to be read, on a thread each for the two streams.
-    urgent: crossbeam_channel::Sender<ToPrepare>,
-    bulk: crossbeam_channel::Sender<ToPrepare>,
-    /// Urgent batches on the thread: those after them follow there, to keep their order.
-    urgent_waiting: usize,
-    file_ends: mpsc::UnboundedSender<FileEnd>,
-    needs: HashMap<BatchId, crossbeam_channel::Sender<Need>>,
-    /// How much of beta's tree the agent has told on this connection.
-    announced: Announced,
-    /// Streams that were given up: an answer may have been under way.
-    given_up: BTreeSet<BatchId>,
-    /// What threads say that receive files.
-    received: mpsc::Sender<FileNews>,
-    /// What users want to know of beta. Numbered from the other end than the engine's batches.
-    questions: HashMap<BatchId, oneshot::Sender<Described>>,
-    asked: u64,
-    /// Whether the agent that was asked to flush is silent.
-    probe: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
 }
 
 impl Controller {
@@ -408,124 +380,6 @@ impl Controller {
         self.reporter.publish(&self.engine);
     }
 
-    fn message(&mut self, message: ToController, link: &mut Link) -> Result<(), String> {
-        let fault = |fault: crate::engine::PeerFault| fault.to_string();
-        link.announced.count(&message).map_err(fault)?;
-        match message {
-            ToController::Listing(listing) => self.engine.handle_listing(listing).map_err(fault),
-            ToController::Changes(changes) => {
-                self.changes(changes, link);
-                Ok(())
-            }
-            ToController::Outcomes(outcomes) => self.outcomes(outcomes, link),
-            ToController::Need(need) => {
-                // One for a stream that has ended meanwhile says nothing.
-                match link.needs.get(&need.batch).map(|needs| needs.try_send(need)) {
-                    Some(Err(crossbeam_channel::TrySendError::Full(_))) => {
-                        Err(fault(crate::engine::PeerFault::Unasked("needs")))
-                    }
-                    _ => Ok(()),
-                }
-            }
-            ToController::Pong(_) => Ok(()),
-            ToController::Goodbye(sentence) => Err(format!("the agent said goodbye: {sentence}")),
-            ToController::Refused(sentence) => Err(sentence.to_string()),
-            ToController::Opened(_) => Err("the agent opened the root twice".to_owned()),
-            ToController::Fetched(fetched) => self.taking()?.fetched(fetched),
-            ToController::Described(described) => {
-                let Described { id, found } = &described;
-                if let Some(answer) = link.questions.remove(id) {
-                    // Nobody may want to know any more.
-                    let _ = answer.send(described);
-                    return Ok(());
-                }
-                let there = found.iter().map(Option::is_some).collect();
-                self.engine.handle_described(*id, there, self.started.elapsed()).map_err(fault)
-            }
-            ToController::Flushed(number) => {
-                self.flushes.told(number);
-                Ok(())
-            }
-        }
-    }
-
-    fn outcomes(&mut self, outcomes: Outcomes, link: &mut Link) -> Result<(), String> {
-        if link.given_up.remove(&outcomes.batch) {
-            return Ok(());
-        }
-        self.reporter.answered(&outcomes);
-        link.needs.remove(&outcomes.batch);
-        let now = self.now();
-        self.engine.handle_outcomes(outcomes, now).map_err(|fault| fault.to_string())
-    }
-
-    fn changes(&mut self, changes: Changes, link: &mut Link) {
-        self.reporter.beta_problems(&changes.problems);
-        let age = Duration::from_micros(changes.age_micros);
-        let changes = match &mut self.taking {
-            Some(taking) => taking.news(changes),
-            None => changes,
-        };
-        self.reporter.beta_changed(age, link.connected.dialed.connection.rtt());
-        self.engine.handle_changes(changes);
-        self.act(link);
-        self.reporter.beta_planned();
-    }
-
-    fn taking(&mut self) -> Result<&mut Taking, String> {
-        self.taking.as_mut().ok_or_else(|| "the agent sent content that was not asked for".to_owned())
-    }
-
-    /// What comes on a stream of the agent's.
-    fn incoming(&mut self, incoming: Incoming, link: &mut Link) -> Result<(), String> {
-        match incoming {
-            Incoming::Fetched(fetched) => self.taking()?.fetched(fetched),
-            Incoming::File(header, frames, progress) => {
-                let taking = self.taking()?;
-                let header = taking.stream(header)?;
-                let committer = Arc::clone(taking.committer());
-                let news = link.received.clone();
-                self.reporter.stream_begins(header.batch, progress);
-                tokio::task::spawn_blocking(move || receive_file(&committer, header, frames, &news));
-                Ok(())
-            }
-            Incoming::Fault(fault) => Err(fault),
-        }
-    }
-
-    /// Does what is to be done for alpha. Whether the engine may want something for it.
-    fn take_on(&mut self, mut link: Option<&mut Link>) -> bool {
-        let mut any = false;
-        while let Some(effect) = self.taking.as_mut().and_then(Taking::poll) {
-            any = true;
-            let now = self.now();
-            match (effect, &mut link) {
-                (Effect::Give { tag, id, work, wire_bytes }, _) => {
-                    self.reporter.given(id, wire_bytes);
-                    self.replica.apply(tag, work);
-                }
-                (Effect::Unfetched(id, places), _) => self.engine.handle_unfetched(id, &places, now),
-                (Effect::Failed(id, outcome), _) => {
-                    self.engine.handle_taken(id, vec![outcome], self.view.clone(), now);
-                }
-                (Effect::Ask(fetch), Some(link)) => link.say(&ToAgent::Fetch(fetch)),
-                (Effect::Need(need), Some(link)) => link.say(&ToAgent::Need(need)),
-                // Of a connection that is gone.
-                (Effect::Ask(_) | Effect::Need(_), None) => {}
-            }
-        }
-        any
-    }
-
-    /// What has not been given to alpha won't be: its content came from an agent that is gone.
-    fn give_up_taking(&mut self) {
-        if let Some(taking) = &mut self.taking {
-            taking.disconnected();
-            self.take_on(None);
-            self.say_what_there_is();
-        }
-    }
-
     /// Does what the engine wants done.
     fn act(&mut self, link: &mut Link) {
         loop {
@@ -638,64 +492,6 @@ impl Controller {
         }
     }
 
-    fn request(&mut self, request: Request, link: Option<&mut Link>) {
-        match request {
-            Request::Flush(answer) => self.flush(answer, link),
-            Request::Conflicts(answer) => {
-                let synced = self.engine.synced();
-                let conflicts = self.engine.conflicts().map(|conflict| report::with_synced(conflict, synced));
-                let conflicts: Vec<Conflict> = conflicts.collect();
-                let beta = link.and_then(|link| link.ask(versions::question(&conflicts)));
-                tokio::spawn(versions::describe(conflicts, Arc::clone(&self.root), beta, answer));
-            }
-            Request::Resolve(path, keep, answer) => {
-                let _ = answer.send(self.engine.handle_resolve(&path, keep));
-                self.act_with(link);
-            }
-            Request::AllowDeletions => {
-                self.engine.handle_deletions_allowed();
-                self.act_with(link);
-            }
-            Request::Stop => {}
-        }
-    }
-
-    fn act_with(&mut self, link: Option<&mut Link>) {
-        match link {
-            Some(link) => self.act(link),
-            None => self.say_what_there_is(),
-        }
-    }
-
-    fn flush(&mut self, answer: oneshot::Sender<Result<(), FlushError>>, link: Option<&mut Link>) {
-        if let Some(reason) = &self.alpha_lost {
-            let _ = answer.send(Err(FlushError::Halted(reason.clone())));
-            return;
-        }
-        let number = self.flushes.add(answer);
-        self.replica.flush(number);
-        // Without an agent it waits for one, or for the failure to reach it.
-        if let Some(link) = link {
-            link.probe
-                .get_or_insert_with(|| Box::pin(silent_after(&link.connected.dialed.connection, FLUSH_SILENCE_MAX)));
-            link.say(&ToAgent::Flush(number));
-        }
-    }
-
-    /// Answers the flushes whose changes have all been applied.
-    fn settle_flushes(&mut self) {
-        if self.flushes.is_empty() {
-            return;
-        }
-        let unsettled = self.engine.unsettled();
-        let answer = match self.engine.halted() {
-            Some(reason) => Err(FlushError::Halted(reason.to_owned())),
-            None if !self.engine.is_in_sync() && unsettled == 0 => return,
-            None => self.reporter.flush_result(self.engine.conflicts().count(), unsettled),
-        };
-        self.flushes.settle(unsettled, &answer);
-    }
-
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -704,35 +500,6 @@ impl Controller {
     fn timeout(&self) -> Option<tokio::time::Instant> {
         let due = [self.engine.timeout(), self.reporter.next_progress(self.now())].into_iter().flatten().min()?;
         Some(tokio::time::Instant::from_std(self.started + due))
-    }
-}
-
-impl Link {
-    /// Says something on the control stream. A stream that is gone takes the session with it, by another way.
-    fn say(&self, message: &ToAgent) {
-        match frame(message) {
-            Ok(bytes) => drop(self.connected.control.send(bytes)),
-            // The engine's bounds keep a message well below a frame's.
-            Err(error) => tracing::error!("{error}"),
-        }
-    }
-
-    /// Asks for a user what stands at some paths. `None`: too many want to know.
-    fn ask(&mut self, paths: Bounded<SyncPath, DESCRIBE_PATHS_MAX>) -> Option<oneshot::Receiver<Described>> {
-        if paths.is_empty() || self.questions.len() >= QUESTIONS_MAX {
-            return None;
-        }
-        let id = BatchId(u64::MAX - self.asked);
-        self.asked += 1;
-        let (answer, answered) = oneshot::channel();
-        self.questions.insert(id, answer);
-        self.say(&ToAgent::Describe(Describe { id, paths }));
-        Some(answered)
-    }
-
-    /// Whether the link is slower than compressing.
-    fn is_slow(&mut self) -> bool {
-        self.speed.is_slow(&self.connected.dialed.connection)
     }
 }
 
