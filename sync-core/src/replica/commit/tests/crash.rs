@@ -73,7 +73,9 @@ fn check_kept(fixture: &Fixture, when: &str) {
         let places = usize::from(stands)
             + displaced.iter().filter(|content| **content == at.as_bytes()).count()
             + usize::from(trashed.get(at).is_some_and(|content| content == at.as_bytes()));
-        assert_eq!(places, 1, "{when}: {at} is in {places} places");
+        // The twin moves by a second link, and then takes the first away.
+        let most = if cfg!(feature = "portable") { 2 } else { 1 };
+        assert!((1..=most).contains(&places), "{when}: {at} is in {places} places");
     }
 }
 
