@@ -112,6 +112,8 @@ struct World {
     unanswered: BTreeMap<BatchId, BTreeSet<SyncPath>>,
     /// Where beta has said that nothing stands.
     gone: BTreeSet<SyncPath>,
+    /// All files that were ever sent to beta.
+    had: BTreeSet<(SyncPath, Entry)>,
     /// Where beta may differ by somebody's hand, or because of what was not known.
     excused: BTreeSet<SyncPath>,
     /// What was taken, and not answered when the process ended.
@@ -160,6 +162,7 @@ impl World {
             last_id: None,
             unanswered: BTreeMap::new(),
             gone: BTreeSet::new(),
+            had: BTreeSet::new(),
             excused: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             told: BTreeSet::new(),

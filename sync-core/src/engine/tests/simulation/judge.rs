@@ -18,6 +18,11 @@ impl World {
 
     /// An operation at beta needs evidence, and fits the limits.
     pub(super) fn check_sent(&mut self, id: BatchId, operations: &[Planned]) {
+        for operation in operations {
+            if let Planned::Put { path, entry, .. } = operation {
+                self.had.insert((path.clone(), entry.clone()));
+            }
+        }
         self.check_number(id);
         self.unanswered.insert(id, changed(operations));
         assert!(self.unanswered.len() <= sync_proto::limits::BATCHES_IN_FLIGHT_MAX);
@@ -71,6 +76,13 @@ impl World {
 
     /// The same for alpha: what is removed there has to be gone at beta, by its own word.
     pub(super) fn check_taken(&mut self, id: BatchId, operations: &[Planned]) {
+        let idle = !self.kind.foreign && !self.kind.crashes && !self.kind.blind && !self.kind.faults;
+        for operation in operations.iter().filter(|_| idle) {
+            if let Planned::Put { path, entry, .. } = operation {
+                let had = self.had.contains(&(path.clone(), entry.clone()));
+                assert!(!had, "{path} comes back to alpha, which took it away, from beta, where nobody has changed anything");
+            }
+        }
         assert!(self.kind.mode.is_two_way(), "nothing is done at alpha");
         self.check_number(id);
         assert!(operations.len() <= sync_proto::limits::BATCH_OPERATIONS_MAX);
