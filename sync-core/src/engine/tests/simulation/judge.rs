@@ -80,7 +80,10 @@ impl World {
         for operation in operations.iter().filter(|_| idle) {
             if let Planned::Put { path, entry, .. } = operation {
                 let had = self.had.contains(&(path.clone(), entry.clone()));
-                assert!(!had, "{path} comes back to alpha, which took it away, from beta, where nobody has changed anything");
+                assert!(
+                    !had,
+                    "{path} comes back to alpha, which took it away, from beta, where nobody has changed anything"
+                );
             }
         }
         assert!(self.kind.mode.is_two_way(), "nothing is done at alpha");
