@@ -65,7 +65,7 @@ fn files(root: &Path) -> usize {
 }
 
 #[test]
-fn by_default_a_change_at_the_target_comes_back() {
+fn a_change_at_the_target_comes_back() {
     let lab = Lab::new();
     plant(&lab.source, 3, 5);
     let agent = lab.agent();
@@ -78,8 +78,9 @@ fn by_default_a_change_at_the_target_comes_back() {
         lab.settle();
         assert_eq!(fs::read(there.join("d1/sub/f1.rs")).unwrap(), content);
     }
-    let received = watch.wait_for("received");
-    assert_eq!(received["paths"][0]["path"], "d1/sub/f1.rs", "{received}");
+    watch.wait_since(0, "a word of what came back", |event| {
+        event["event"] == "received" && event["paths"].to_string().contains("\"d1/sub/f1.rs\"")
+    });
     fs::remove_dir_all(lab.target.join("d2")).unwrap();
     lab.settle();
     assert!(!lab.source.join("d2").exists());
