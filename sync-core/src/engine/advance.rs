@@ -282,7 +282,8 @@ impl Engine {
         }
     }
 
-    /// Takes over the conflicts found by a walk at and beneath `path`. One that was not truncated found all there are.
+    /// Takes over the conflicts found by a walk at and beneath `path`. One that was not truncated found all there are. What is
+    /// near something in flight is no conflict before that is answered.
     fn note_conflicts(&mut self, path: &SyncPath, found: &Reconciled) {
         if self.conflicts.is_empty() && found.conflicts.is_empty() {
             return;
@@ -296,7 +297,8 @@ impl Engine {
         }
         for (path, (alpha, beta)) in now {
             let is_known = self.conflicts.get(path).is_some_and(|(was, is)| (was, is) == (alpha, beta));
-            if !is_known {
+            // What beta has there is certain once it has answered.
+            if !is_known && !self.flight.touches(path) {
                 self.conflicts.insert(path.clone(), (alpha.clone(), beta.clone()));
                 let (path, alpha, beta) = (path.clone(), alpha.clone(), beta.clone());
                 self.actions.push_back(Action::Report(Report::Conflict { path, alpha, beta }));

@@ -178,18 +178,22 @@ impl Swept {
         self.most(steps).saturating_mul(100) > FILES_MIN * percent
     }
 
-    /// How many files are gone of how many that were there, where those are too many.
+    /// How many files are gone of how many that were there, where those are too many. What has come to stand there since the
+    /// sweep began counts as what is there now.
     fn excess(&self, now: &Tree, flight: &Flight, steps: &[Step], percent: u64) -> Option<(u64, u64)> {
-        let is_excess =
-            |gone: u64, there: u64| there >= FILES_MIN && gone.saturating_mul(100) > there.saturating_mul(percent);
-        let most = self.most(steps);
-        let there =
-            files_up_to(&self.before, (most.saturating_mul(100) / percent.max(1)).saturating_add(1).max(FILES_MIN));
-        if !is_excess(most, there) {
-            return None;
-        }
-        let gone = gone_files(&self.before, &after(now, flight, steps)).min(most);
-        is_excess(gone, there).then_some((gone, there))
+        let planned = steps.iter().filter_map(removed).map(Node::entries).sum();
+        let of = |before: &Tree, most: u64| {
+            let is_excess =
+                |gone: u64, there: u64| there >= FILES_MIN && gone.saturating_mul(100) > there.saturating_mul(percent);
+            let there =
+                files_up_to(before, (most.saturating_mul(100) / percent.max(1)).saturating_add(1).max(FILES_MIN));
+            if !is_excess(most, there) {
+                return None;
+            }
+            let gone = gone_files(before, &after(now, flight, steps)).min(most);
+            is_excess(gone, there).then_some((gone, there))
+        };
+        of(&self.before, self.most(steps)).or_else(|| of(now, planned))
     }
 }
 

@@ -32,6 +32,9 @@ pub(super) struct Known {
     pub(super) synced_ahead: Tree,
     /// Where something is being moved aside to, at beta alone.
     pub(super) asides: BTreeSet<SyncPath>,
+    /// Whether something in flight was left out of what is foreseen. It may be done all the same, where what is in its way
+    /// is of a moment in the middle of what beta does.
+    left_out: bool,
     unshared: u64,
 }
 
@@ -45,12 +48,26 @@ impl Known {
     pub(super) fn foresee(&mut self, flight: &Flight) {
         self.ahead.tree = self.beta.clone();
         self.synced_ahead = self.synced.clone();
+        self.left_out = false;
         for operation in flight.batched() {
             if operation.is_possible(&self.ahead.tree) {
                 operation.apply_to(&mut self.ahead.tree);
                 self.expect(operation);
+            } else if operation.has_come_about(&self.ahead.tree) {
+                // Beta has told of what it did, path by path, before it answers.
+                if let Planned::Move { from, .. } = operation {
+                    self.ahead.tree.remove(from);
+                }
+                self.expect(operation);
+            } else {
+                self.left_out = true;
             }
         }
+    }
+
+    /// Whether all that is in flight has been foreseen, so that an answer of `Applied` makes no difference to it.
+    pub(super) fn foresees_all(&self) -> bool {
+        !self.left_out
     }
 
     /// A batch was sent; `after` is beta when it has been done.
@@ -130,6 +147,21 @@ impl Known {
                 if alpha.get(to) == Some(node) {
                     self.both_had(to, Some(node.clone()), alpha, record);
                 }
+            }
+        }
+    }
+
+    /// A directory was to go, and something in it has stayed; `there` is the side where that was done. What has gone of it went
+    /// by us, and not by the hand of that side: where the other side has it again, it is new.
+    pub(super) fn gone_with(&mut self, path: &SyncPath, old: &Node, there: &Tree, record: &mut Vec<Recorded>) {
+        let is_gone = there.get(path).is_none();
+        if is_gone && self.synced.get(path) == Some(old) {
+            self.synced_ahead.remove(path);
+            return self.take_over(path, None, None, record);
+        }
+        for (name, node, _) in old.as_dir().into_iter().flat_map(Dir::iter) {
+            if let Ok(child) = path.join(name) {
+                self.gone_with(&child, node, there, record);
             }
         }
     }

@@ -91,7 +91,7 @@ impl Engine {
     }
 
     fn settle(&mut self, as_foreseen: bool) {
-        if !as_foreseen || self.flight.is_empty() {
+        if !as_foreseen || !self.known.foresees_all() || self.flight.is_empty() {
             self.known.foresee(&self.flight);
         }
         self.advance();
@@ -133,6 +133,14 @@ impl Engine {
                 if !self.mode.is_two_way() {
                     // What was ours is gone; what is left is beta's own.
                     self.known.take_over(&path, None, None, record);
+                } else if let Planned::Remove { old, .. } = &operation {
+                    let there = match side {
+                        Side::Alpha => self.alpha_tree(),
+                        Side::Beta => Some(&self.known.beta),
+                    };
+                    if let Some(there) = there.cloned().filter(|_| done.mine) {
+                        self.known.gone_with(&path, old, &there, record);
+                    }
                 }
                 self.receiver(side).kept.insert(path.clone());
             }

@@ -188,6 +188,11 @@ impl Planned {
         }
     }
 
+    /// Whether a tree has at its path what it was to bring, or to bring about.
+    pub(super) fn has_come_about(&self, tree: &Tree) -> bool {
+        self.is_wanted(tree)
+    }
+
     /// Does it to a tree, as if it had been applied. What the tree has no directory for is left out.
     pub fn apply_to(&self, tree: &mut Tree) {
         match self {

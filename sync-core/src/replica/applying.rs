@@ -1,7 +1,7 @@
 //! Operations on their way through the observer: done by it or by the applier, and taken over into the index.
 //!
-//! What was committed reaches the index before the events that tell of it are looked at, so that our own writes never look
-//! like somebody else's.
+//! What was committed reaches the index before the events that tell of it are looked at, and what the applier is at is not
+//! looked at before it is done, so that our own writes never look like somebody else's.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -68,7 +68,7 @@ impl Observer {
         }
         let took = since.elapsed();
         for path in again {
-            self.look(&path);
+            self.look_once_applied(&path);
         }
         let view = self.view();
         (self.sink)(Observation::Applied(Applied { tag, outcomes, view, took }));

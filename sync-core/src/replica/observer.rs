@@ -111,6 +111,8 @@ pub(super) struct Observer {
     /// What the applier is changing now. Hints about it wait until the index knows.
     pub(super) applying: Option<BTreeSet<SyncPath>>,
     deferred: Vec<Hint>,
+    /// Flushes that wait for a look at what is deferred.
+    deferred_flushes: Vec<u64>,
     next_rescan: Instant,
     next_poll: Instant,
     pub(super) sink: Box<dyn FnMut(Observation) + Send>,
@@ -158,6 +160,7 @@ impl Observer {
             queue: VecDeque::new(),
             applying: None,
             deferred: Vec::new(),
+            deferred_flushes: Vec::new(),
             next_rescan: now + RESCAN_INTERVAL,
             next_poll: now + POLL_INTERVAL,
             sink,
@@ -229,6 +232,7 @@ impl Observer {
                 for hint in std::mem::take(&mut self.deferred) {
                     self.hint(hint);
                 }
+                self.flush_after_applying();
             }
             Command::Hashed(hashed) => self.hashed(hashed),
             Command::Flush(token) => return self.flush(token),
@@ -255,11 +259,7 @@ impl Observer {
             Hint::Moved { to, .. } => Some(to),
             Hint::Lost | Hint::RootGone => None,
         };
-        let being_applied = |path: &SyncPath| {
-            let Some(applying) = &self.applying else { return false };
-            std::iter::successors(Some(path.clone()), SyncPath::parent).any(|path| applying.contains(&path))
-        };
-        if about.is_some_and(being_applied) {
+        if about.is_some_and(|path| self.is_being_applied(path)) {
             self.deferred.push(hint);
             return;
         }
@@ -284,6 +284,22 @@ impl Observer {
         }
     }
 
+    /// Whether the applier is changing what stands at `path`, above it or beneath.
+    fn is_being_applied(&self, path: &SyncPath) -> bool {
+        let Some(applying) = &self.applying else { return false };
+        std::iter::successors(Some(path.clone()), SyncPath::parent).any(|above| applying.contains(&above))
+            || applying.range(path..).next().is_some_and(|first| first.starts_with(path))
+    }
+
+    /// Looks at `path`; later, where the applier is at it: what is there now is half of what we do ourselves.
+    pub(super) fn look_once_applied(&mut self, path: &SyncPath) -> Looked {
+        if self.is_being_applied(path) {
+            self.deferred.push(Hint::Finished(path.clone()));
+            return Looked::Same;
+        }
+        if self.rescans.remove(path) { self.rescan(path) } else { self.look(path) }
+    }
+
     /// Looks at every path that is due, and tells once what has changed.
     fn look_at_due(&mut self) {
         let due = self.pending.take_due(self.now);
@@ -294,8 +310,7 @@ impl Observer {
         let since = due.iter().map(|due| due.since).min().unwrap_or(looked);
         let mut hot = Vec::with_capacity(due.len());
         for Due { path, .. } in due {
-            let looked = if self.rescans.remove(&path) { self.rescan(&path) } else { self.look(&path) };
-            if looked == Looked::Changed {
+            if self.look_once_applied(&path) == Looked::Changed {
                 hot.push(path);
             }
         }
@@ -426,13 +441,37 @@ impl Observer {
             }
         }
         self.look_at_due();
+        if self.deferred.is_empty() {
+            self.flush_hashing(token, before);
+        } else {
+            self.deferred_flushes.push(token);
+        }
+        true
+    }
+
+    /// Flushes go on that had to wait for the applier.
+    fn flush_after_applying(&mut self) {
+        if self.deferred_flushes.is_empty() {
+            return;
+        }
+        let before = self.hashing.clone();
+        self.pending.all_now(self.now);
+        self.look_at_due();
+        if self.deferred.is_empty() {
+            for token in std::mem::take(&mut self.deferred_flushes) {
+                self.flush_hashing(token, before.clone());
+            }
+        }
+    }
+
+    /// Everything has been looked at: what is left of a flush is large files that are being read, `before` since before it.
+    fn flush_hashing(&mut self, token: u64, before: BTreeSet<SyncPath>) {
         if self.hashing.is_empty() {
             (self.sink)(Observation::Flushed(token));
         } else {
             let after = self.hashing.difference(&before).cloned().collect();
             self.flushes.push(Flush { token, before, after });
         }
-        true
     }
 
     /// Whether the very file that was read under `stamp` stands at `path` and takes part.

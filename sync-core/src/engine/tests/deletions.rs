@@ -73,6 +73,22 @@ fn pieces_of_a_sweep_add_up_until_all_is_answered() {
     assert!(engine.is_in_sync());
 }
 
+/// What both have deleted, and alpha puts back while that goes on, is not what the sweep began with.
+#[test]
+fn what_was_put_back_during_a_sweep_counts() {
+    let (mut engine, alpha) = with_files(24);
+    let mut without = alpha.clone();
+    remove(&mut without, 0..8);
+    let first = see(&mut engine, &without);
+    assert_eq!(first.len(), 1);
+    let (mut more, gone) = (without, path("more"));
+    many(&mut more, "more", 1 << 32, 30);
+    let second = see(&mut engine, &more);
+    assert!(all_applied(&mut engine, second).is_empty() && engine.halted().is_none());
+    more.remove(&gone);
+    assert!(see(&mut engine, &more).is_empty() && engine.halted().is_some());
+}
+
 #[test]
 fn a_sweep_behind_thousands_of_new_files_is_found() {
     let (mut engine, mut alpha) = with_files(5000);

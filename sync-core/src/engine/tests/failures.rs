@@ -1,5 +1,7 @@
 //! What becomes of operations that do not come out as planned.
 
+use std::slice::from_ref;
+
 use super::*;
 use crate::engine::plan::{INLINE_FILE_BYTES_MAX, Source};
 
@@ -315,4 +317,74 @@ fn a_file_that_changes_while_it_is_streamed_is_streamed_again() {
     assert_eq!(stream.entry, large(3).entry());
     answer(&mut engine, *id, vec![Outcome::Applied], NOW);
     assert!(engine.is_in_sync());
+}
+
+/// A directory was to go with what is in it, and stays for what takes no part; by then the other side has it all again.
+#[test]
+fn what_went_with_a_kept_directory_is_not_taken_for_deleted() {
+    let both = tree(&[("a/b", file(1)), ("z", file(2))]);
+    let mut engine = in_sync(Mode::TwoWaySafe, &both);
+    let mut batches = Vec::new();
+    for alpha in [&tree(&[("z", file(2))]), &both] {
+        engine.handle_alpha(update(alpha, &[]));
+        batches.push(sent(&mut engine));
+    }
+    engine.handle_changes(changes(vec![("a/b", None)]));
+    assert_eq!(drain(&mut engine), [], "before beta has answered");
+    for ((id, operations), first) in batches.into_iter().zip([Outcome::Kept, Outcome::Mismatch]) {
+        let rest = std::iter::repeat_n(Outcome::BaseMissing, operations.len() - 1);
+        answer(&mut engine, id, std::iter::once(first).chain(rest).collect(), NOW);
+    }
+    let actions = drain(&mut engine);
+    let asked = actions.iter().any(|action| matches!(action, Action::Describe { .. } | Action::Take { .. }));
+    assert!(!asked, "{actions:?}");
+    let (_, _, operations) = batch(&actions);
+    assert!(matches!(operations, [Planned::Put { path: at, .. }] if *at == path("a/b")), "{operations:?}");
+
+    // The other way.
+    let mut engine = in_sync(Mode::TwoWaySafe, &both);
+    engine.handle_changes(changes(vec![("a", None)]));
+    let Some(Action::Describe { id, .. }) = drain(&mut engine).pop() else { panic!("nothing is asked") };
+    engine.handle_described(id, vec![false], NOW).unwrap();
+    let Some(Action::Take { id, .. }) = drain(&mut engine).pop() else { panic!("nothing is taken") };
+    engine.handle_changes(changes(vec![("a", Some(Entry::Directory)), ("a/b", Some(file(1).entry()))]));
+    assert_eq!(drain(&mut engine), [], "before alpha has answered");
+    let kept = tree(&[("a", directory()), ("z", file(2))]);
+    engine.handle_taken(id, vec![Outcome::Kept], seen(&kept), NOW);
+    let actions = drain(&mut engine);
+    let is_put = |action: &Action| matches!(action, Action::Take { operations, .. } if matches!(&operations[..], [Planned::Put { path: at, .. }] if *at == path("a/b")));
+    assert!(actions.iter().any(is_put), "{actions:?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Send { .. })), "{actions:?}");
+}
+
+/// What beta says while it is at a batch: one path as it is by then, before it has answered. It is nobody's change.
+#[test]
+fn what_is_seen_in_the_middle_of_a_batch_does_not_come_back() {
+    let check = |before: &[(&str, Node)], after: &[&[(&str, Node)]], seen: (&str, Option<Node>)| {
+        let mut engine = in_sync(Mode::TwoWaySafe, &tree(before));
+        let mut sent = Vec::new();
+        for alpha in after {
+            engine.handle_alpha(update(&tree(alpha), &[]));
+            sent.push(self::sent(&mut engine));
+        }
+        engine.handle_changes(changes(vec![(seen.0, seen.1.map(|node| node.entry()))]));
+        assert_eq!(drain(&mut engine), [], "before beta has answered");
+        for (id, operations) in sent {
+            answer(&mut engine, id, vec![Outcome::Applied; operations.len()], Duration::ZERO);
+            let others = drain(&mut engine).into_iter().find(|action| {
+                !matches!(action, Action::Record(_) | Action::Report(Report::Applied { .. } | Report::InSync))
+            });
+            assert_eq!(others, None, "after an answer");
+        }
+        assert!(engine.is_in_sync());
+        assert_eq!(Some(engine.synced()), after.last().map(|last| tree(last)).as_ref());
+    };
+    let [a, z] = ["a", "z"].map(|at| (at, file(1)));
+    let (b, other, last) = (("b", file(2)), ("b", file(3)), ("last", file(4)));
+    // The end of a move, and not yet where it began.
+    let moved = ("z", Some(file(1)));
+    check(from_ref(&a), &[from_ref(&z), from_ref(&a), &[a.clone(), last.clone()]], moved);
+    let edited = ("b", Some(file(3)));
+    check(from_ref(&b), &[from_ref(&other), from_ref(&b), &[b.clone(), last.clone()]], edited);
+    check(&[a.clone(), b.clone()], &[from_ref(&a), &[a.clone(), b.clone()], &[a.clone(), b, last]], ("b", None));
 }

@@ -77,6 +77,8 @@ enum Said {
 struct Removed {
     /// Of how many files.
     of: usize,
+    /// Where they were. What comes and goes in between does not count.
+    there: BTreeSet<SyncPath>,
     gone: BTreeMap<SyncPath, Entry>,
     /// What is put somewhere: it is moved.
     put: BTreeSet<Entry>,
@@ -368,7 +370,7 @@ impl World {
         }
     }
 
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         for (from, to) in std::mem::take(&mut self.agent.disk.moved) {
             // What somebody had put there has moved along.
             let along = |at: &SyncPath| to.join_path(&at.strip_prefix(&from)?).ok();

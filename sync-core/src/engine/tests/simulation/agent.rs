@@ -42,9 +42,15 @@ pub(super) struct Agent {
     reported: Tree,
     /// Operations of this session that have been taken and not answered.
     effects: BTreeMap<u64, Vec<Planned>>,
-    /// A bulk batch that is on the disk, but not in the index yet.
-    applying: Option<(u64, Vec<Commit>)>,
+    /// A batch that is on the disk, but not in the index yet.
+    applying: Option<Applying>,
     pub(super) out: VecDeque<Heard>,
+}
+
+struct Applying {
+    tag: u64,
+    bulk: bool,
+    commits: Vec<Commit>,
 }
 
 /// What a replica shows: without what is ignored or can't be looked at.
@@ -138,11 +144,9 @@ impl Agent {
         self.index != self.shown()
     }
 
-    /// Sees what stands at the top-level path of `at`, or everything.
+    /// Sees what stands at the top-level path of `at`, or everything. Where a batch is on the disk already that is not in the
+    /// index yet, what it did is seen as if others had done it.
     pub(super) fn observe(&mut self, at: Option<&SyncPath>) {
-        if self.applying.is_some() {
-            return;
-        }
         let shown = self.shown();
         match at.and_then(|at| at.components().next()) {
             None => self.index = shown,
@@ -180,11 +184,14 @@ impl Agent {
 
     /// Operations arrive, as a batch of this session or of one before.
     pub(super) fn take(&mut self, id: Option<BatchId>, operations: Vec<Planned>, bulk: bool, random: &mut Random) {
-        if bulk && self.applying.is_some() {
+        // More than the agent does, which does what is urgent at once. What is urgent overtakes bulk, and nothing else.
+        let slow = random.one_in(if bulk { 2 } else { 4 });
+        if slow || !self.applying.as_ref().is_some_and(|applying| applying.bulk && !bulk) {
             self.done();
         }
         let mut index = self.index.clone();
         let mut commits = Vec::new();
+        let at = random.pick(&operations).path().clone();
         for operation in &operations {
             let commit = self.disk.apply(&index, operation, random);
             take_over(&mut index, &commit.changes);
@@ -196,8 +203,11 @@ impl Agent {
         if let Some(id) = id {
             self.effects.insert(id.0, operations);
         }
-        if bulk && random.one_in(2) {
-            self.applying = Some((tag, commits));
+        if slow {
+            self.applying = Some(Applying { tag, bulk, commits });
+            if random.one_in(2) {
+                self.observe(Some(&at));
+            }
         } else {
             self.applied(tag, commits, random);
         }
@@ -205,7 +215,7 @@ impl Agent {
 
     /// The bulk batch that is on the disk gets into the index.
     pub(super) fn done(&mut self) {
-        if let Some((tag, commits)) = self.applying.take() {
+        if let Some(Applying { tag, commits, .. }) = self.applying.take() {
             self.applied(tag, commits, &mut Random(tag));
         }
     }

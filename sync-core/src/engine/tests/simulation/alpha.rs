@@ -37,6 +37,8 @@ pub(super) struct Laptop {
     /// Which rules hold.
     pub(super) rules: usize,
     pub(super) changed: Vec<SyncPath>,
+    /// What stood there when branches were last switched.
+    branch: Option<Tree>,
     pub(super) taken: Vec<Taken>,
 }
 
@@ -79,21 +81,44 @@ impl World {
 
     pub(super) fn edit_alpha(&mut self) {
         for _ in 0..=self.random.below(3) {
+            // What is put back before anybody has seen that it was gone never was.
+            let switches = self.random.one_in(8);
+            if switches {
+                self.look_at_alpha();
+                self.pump();
+            }
             let before = self.laptop.disk.tree.clone();
-            let touched = hand::change(&mut self.laptop.disk.tree, &mut self.random, &mut self.next_content, false);
+            let touched = if switches {
+                self.switch_branches()
+            } else {
+                hand::change(&mut self.laptop.disk.tree, &mut self.random, &mut self.next_content, false)
+            };
             self.steps += 1;
             self.say(|| format!("alpha changes {touched:?}"));
             self.laptop.disk.remember();
-            self.ledger.hand(Side::Alpha, &before, &self.laptop.disk.tree, &self.recorded);
+            self.ledger.hand(Side::Alpha, &before, &self.laptop.disk.tree);
             self.laptop.changed.extend(touched);
+            if switches {
+                self.look_at_alpha();
+                self.pump();
+            }
         }
+    }
+
+    /// Everything is as it was when this was last done, as a switch to another branch and back makes it.
+    fn switch_branches(&mut self) -> Vec<SyncPath> {
+        let now = self.laptop.disk.tree.clone();
+        let former = self.laptop.branch.replace(now.clone()).unwrap_or_else(|| now.clone());
+        let touched = crate::tree::diff(now.root(), former.root()).map(|difference| difference.path).collect();
+        self.laptop.disk.tree = former;
+        touched
     }
 
     /// Somebody removes all that there is.
     pub(super) fn empty_alpha(&mut self) {
         self.say(|| "somebody empties alpha".to_owned());
         let before = std::mem::take(&mut self.laptop.disk.tree);
-        self.ledger.hand(Side::Alpha, &before, &self.laptop.disk.tree, &self.recorded);
+        self.ledger.hand(Side::Alpha, &before, &self.laptop.disk.tree);
         self.look_at_alpha();
     }
 

@@ -12,7 +12,7 @@ impl World {
         self.say(|| format!("beta is changed by other hands: {touched:?}"));
         self.steps += 1;
         self.agent.disk.remember();
-        self.ledger.hand(Side::Beta, &before, &self.agent.disk.tree, &self.recorded);
+        self.ledger.hand(Side::Beta, &before, &self.agent.disk.tree);
         self.excused.extend(touched);
     }
 
@@ -20,7 +20,7 @@ impl World {
     pub(super) fn empty_beta(&mut self) {
         self.say(|| "somebody empties beta".to_owned());
         let before = std::mem::take(&mut self.agent.disk.tree);
-        self.ledger.hand(Side::Beta, &before, &self.agent.disk.tree, &self.recorded);
+        self.ledger.hand(Side::Beta, &before, &self.agent.disk.tree);
         self.excused.extend(walk(before.root()).map(|(at, _, _)| at));
         self.agent.observe(None);
     }

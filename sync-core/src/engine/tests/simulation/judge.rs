@@ -156,7 +156,8 @@ impl World {
             if self.may_lose(&node) {
                 continue;
             }
-            let missed = self.ledger.missed(side, &at, &node, [&self.laptop.disk.tree, &self.agent.disk.tree]);
+            let left = [&self.laptop.disk.tree, &self.agent.disk.tree];
+            let missed = self.ledger.missed(side, &at, &node, left, &self.recorded);
             assert!(missed.is_none(), "{at}: content of {side:?} is lost: {missed:?}");
         }
     }
@@ -205,6 +206,9 @@ impl World {
             }
         }
         if is_first {
+            let (alpha, beta) = (&self.laptop.view.tree, &self.engine.known.beta);
+            let tree = if side == Side::Alpha { alpha } else { beta };
+            removed.there = walk(tree.root()).map(|(at, _, _)| at).chain(removed.gone.keys().cloned()).collect();
             removed.of = match side {
                 Side::Alpha => files(&self.laptop.view.tree),
                 // What has just been planned is done in what will be. What is still under way to there does not count.
@@ -224,7 +228,7 @@ impl World {
 
     /// Most files of a side go only when the user has said so.
     pub(super) fn check_removed(&mut self) {
-        for (side, Removed { of, gone, put }) in &self.removed {
+        for (side, Removed { of, there, gone, put }) in &self.removed {
             if *of < FILES_MIN {
                 continue;
             }
@@ -236,7 +240,7 @@ impl World {
             let elsewhere = walk(disk.root()).filter(|(at, _, _)| !gone.contains_key(at));
             let elsewhere: BTreeSet<Entry> = elsewhere.map(|(_, node, _)| node.entry()).collect();
             let is_moved = |entry: &&Entry| put.contains(entry) || elsewhere.contains(entry);
-            let gone = gone.values().filter(|entry| !is_moved(entry)).count();
+            let gone = gone.iter().filter(|(at, entry)| there.contains(*at) && !is_moved(entry)).count();
             // A file that gives way to a directory is removed here, and replaced for the engine.
             let most = gone * 2 > *of + 2 * REPLACED;
             assert!(!most || self.allowed, "{gone} of {of} files of {side:?} go, and nobody was asked");
@@ -279,7 +283,6 @@ impl World {
                 }
             }
         }
-        self.ledger.agree(&self.recorded);
     }
 
     pub(super) fn reported(&mut self, report: Report) {

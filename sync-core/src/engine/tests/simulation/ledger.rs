@@ -11,8 +11,8 @@ pub(super) struct Ledger {
     given_up: BTreeSet<ContentId>,
     /// The same for good: another version was chosen, by the user or by the mode.
     overruled: BTreeSet<ContentId>,
-    /// What a hand has taken away at a side, from where both had agreed on it: the other side may lose it there, though a hand
-    /// there has put back what was agreed on.
+    /// What a hand has taken away at a side: the other side may lose it there as long as it is what both had agreed on, though a
+    /// hand there has put it back.
     taken_away: BTreeSet<(Side, SyncPath, ContentId)>,
 }
 
@@ -33,7 +33,7 @@ fn has(tree: &Tree, at: &SyncPath, content: ContentId) -> bool {
 
 impl Ledger {
     /// A hand has made one tree of another at a side.
-    pub(super) fn hand(&mut self, side: Side, before: &Tree, after: &Tree, agreed: &Tree) {
+    pub(super) fn hand(&mut self, side: Side, before: &Tree, after: &Tree) {
         let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());
         for difference in diff(before.root(), after.root()) {
             let content = |node: Option<&Node>| node.and_then(|node| node.entry().content());
@@ -43,7 +43,7 @@ impl Ledger {
             }
             old.extend(contents(difference.old));
             new.extend(contents(difference.new));
-            let gone = placed(&difference.path, difference.old).filter(|(at, content)| has(agreed, at, *content));
+            let gone = placed(&difference.path, difference.old);
             self.taken_away.extend(gone.map(|(at, content)| (side, at, content)));
             for (at, content) in placed(&difference.path, difference.new) {
                 self.taken_away.remove(&(side, at, content));
@@ -58,11 +58,6 @@ impl Ledger {
         self.overruled.extend(contents(node));
     }
 
-    /// What both agree on has changed: what was taken away of what they had agreed on before is of the past.
-    pub(super) fn agree(&mut self, agreed: &Tree) {
-        self.taken_away.retain(|(_, at, content)| has(agreed, at, *content));
-    }
-
     /// One side is gone with all that it had; what stood nowhere else is lost with it.
     pub(super) fn wiped(&mut self, gone: &Tree, left: &Tree) {
         let all = |tree: &Tree| walk(tree.root()).filter_map(|(_, node, _)| node.entry().content()).collect();
@@ -71,13 +66,21 @@ impl Ledger {
     }
 
     /// The first content in `node`, which stood at `at` on a side, that is missed, where this is what both sides still have.
-    pub(super) fn missed(&self, side: Side, at: &SyncPath, node: &Node, left: [&Tree; 2]) -> Option<ContentId> {
+    pub(super) fn missed(
+        &self,
+        side: Side,
+        at: &SyncPath,
+        node: &Node,
+        left: [&Tree; 2],
+        agreed: &Tree,
+    ) -> Option<ContentId> {
         let is_there = |content: &ContentId| {
             let mut left = left.into_iter().flat_map(|tree| walk(tree.root()));
             left.any(|(_, node, _)| matches!(node, Node::File { content: there, .. } if there == content))
         };
         let is_missed = |content: &ContentId| !self.given_up.contains(content) && !self.overruled.contains(content);
-        let is_taken = |at: SyncPath, content| self.taken_away.contains(&(side.other(), at, content));
+        let is_taken =
+            |at: SyncPath, content| has(agreed, &at, content) && self.taken_away.contains(&(side.other(), at, content));
         placed(at, Some(node))
             .find(|(at, content)| is_missed(content) && !is_there(content) && !is_taken(at.clone(), *content))
             .map(|(_, content)| content)
