@@ -111,7 +111,7 @@ impl Tools {
     /// Starts a session; what it began may still be under way.
     pub(crate) fn start(&self, tool: Tool, pair: &Pair) -> Result<Box<dyn Session>> {
         Ok(match tool {
-            Tool::Synctl => Box::new(Watch::start(self, pair)?),
+            Tool::Synctl => Box::new(Watch::start(self, pair, None)?),
             Tool::Rsync => Box::new(rsync::Passes::start(self, pair)?),
             Tool::Lsyncd => Box::new(lsyncd::start(self, pair)?),
             Tool::Unison => Box::new(unison::start(self, pair)?),

@@ -36,6 +36,9 @@ pub(crate) struct Soak {
     /// How often the agent is killed in a run
     #[arg(long, default_value_t = 10)]
     kills: usize,
+    /// The mode, as `synctl watch --mode` has it, where it is not that of `watch` itself
+    #[arg(long)]
+    mode: Option<String>,
     /// A folder of sources to use instead (it is copied)
     #[arg(long)]
     sources: Option<PathBuf>,
@@ -65,7 +68,7 @@ impl Soak {
     }
 
     fn once(&self, tools: &Tools, pair: &Pair, run: usize) -> Result<()> {
-        let mut watch = Watch::start(tools, pair)?;
+        let mut watch = Watch::start(tools, pair, self.mode.as_deref())?;
         for kill in 0..self.kills {
             std::thread::sleep(Duration::from_millis(30 + 20 * kill as u64));
             watch.agent.kill_and_restart()?;

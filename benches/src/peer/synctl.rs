@@ -105,9 +105,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(tools: &Tools, pair: &Pair) -> Result<Self> {
+    /// `mode`: as `--mode` has it, where it is not the one that `synctl watch` takes by itself.
+    pub(crate) fn start(tools: &Tools, pair: &Pair, mode: Option<&str>) -> Result<Self> {
         let agent = Agent::start(tools, pair)?;
         let mut command = agent.command(tools, "watch", pair)?;
+        command.args(mode.into_iter().flat_map(|mode| ["--mode", mode]));
         let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()))?;
         let stdout = running.child().stdout.take().context("its output is piped")?;
         let said = Arc::new(Said::default());
@@ -164,10 +166,11 @@ impl Watch {
         stages.iter().map(|stage| ((*stage).to_owned(), of(stage))).collect()
     }
 
-    /// What went wrong so far: problems, conflicts, halts.
+    /// What went wrong so far: problems, conflicts, halts, and changes that came from the target, where nobody makes any.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let events = self.said.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let unwanted = |event: &&Value| ["problem", "conflict", "halted"].iter().any(|kind| is(event, kind));
+        let unwanted =
+            |event: &&Value| ["problem", "conflict", "halted", "received"].iter().any(|kind| is(event, kind));
         events.iter().filter(unwanted).map(Value::to_string).collect()
     }
 }

@@ -260,7 +260,9 @@ impl World {
     /// *Synced* takes over what both sides have had, and nothing else; and nothing of alpha that may not outlast a power cut.
     pub(super) fn record(&mut self, changes: Vec<Recorded>) {
         for (at, node) in changes {
-            let volatile = self.laptop.under_way().find(|other| other.starts_with(&at) || *other == at);
+            // A directory alone says nothing of what is in it.
+            let alone = matches!(&node, Some((node, _)) if *node == directory());
+            let volatile = self.laptop.under_way().find(|other| *other == at || !alone && other.starts_with(&at));
             assert!(volatile.is_none() || self.wiped, "{at} is agreed on, and {volatile:?} not durable");
             match node {
                 None => {
