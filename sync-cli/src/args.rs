@@ -194,7 +194,7 @@ pub(crate) struct SessionArgs {
     /// Where to: a directory (an agent is started in this process), or quic://HOST:PORT/PATH
     #[arg(value_name = "DEST", value_hint = ValueHint::DirPath, value_parser = dest_parser())]
     pub(crate) destination: Dest,
-    /// What goes which way; the last one counts [default: one-way-safe]
+    /// What goes which way; the last one counts [default: two-way-safe for watch, one-way-safe for push]
     #[arg(long, value_enum, overrides_with = "mode")]
     pub(crate) mode: Option<ModeArg>,
     /// Let go what would halt the session at its start: one side is empty, or would lose most of its files

@@ -8,7 +8,7 @@ use super::session;
 use crate::{args::SessionArgs, exit::Exit};
 
 pub(super) async fn run(args: &SessionArgs) -> anyhow::Result<Exit> {
-    let mut running = match session::start(args, Mode::OneWaySafe).await? {
+    let mut running = match session::start(args, Mode::TwoWaySafe).await? {
         Ok(running) => running,
         Err(exit) => return Ok(exit),
     };

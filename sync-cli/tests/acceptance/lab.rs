@@ -130,10 +130,6 @@ impl Lab {
         let mut command = self.synctl([verb]);
         command.arg(&self.source).arg(self.destination(port)).arg("--secret-file").arg(&self.secret);
         command.arg("--state-dir").arg(self.base.join("state")).args(["--output", "json"]);
-        if verb == "watch" {
-            // Where a test says nothing else; what is then said counts.
-            command.args(["--mode", "two-way-safe"]);
-        }
         command
     }
 

@@ -65,7 +65,7 @@ fn files(root: &Path) -> usize {
 }
 
 #[test]
-fn a_change_at_the_target_comes_back() {
+fn by_default_a_change_at_the_target_comes_back() {
     let lab = Lab::new();
     plant(&lab.source, 3, 5);
     let agent = lab.agent();
