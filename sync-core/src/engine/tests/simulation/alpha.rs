@@ -61,12 +61,7 @@ impl World {
             hand::change(&mut self.laptop.disk.tree, &mut self.random, &mut self.next_content, false);
         }
         if self.random.one_in(6) {
-            self.laptop.disk.tree.insert(&path("m"), directory(), None).unwrap();
-            for number in 0..MANY {
-                self.next_content += 1;
-                let file = hand::content(self.next_content, false);
-                self.laptop.disk.tree.insert(&path(&format!("m/{number}")), file, None).unwrap();
-            }
+            self.plant_many();
         }
         self.laptop.disk.remember();
         if self.random.one_in(3) {
@@ -77,6 +72,17 @@ impl World {
             self.agent.observe(None);
         }
         self.look_at_alpha();
+    }
+
+    /// So many files that it matters how many of them go.
+    fn plant_many(&mut self) -> Vec<SyncPath> {
+        self.laptop.disk.tree.insert(&path("m"), directory(), None).unwrap();
+        for number in 0..MANY {
+            self.next_content += 1;
+            let file = hand::content(self.next_content, false);
+            self.laptop.disk.tree.insert(&path(&format!("m/{number}")), file, None).unwrap();
+        }
+        vec![path("m")]
     }
 
     pub(super) fn edit_alpha(&mut self) {
@@ -90,6 +96,8 @@ impl World {
             let before = self.laptop.disk.tree.clone();
             let touched = if switches {
                 self.switch_branches()
+            } else if before.get(&path("m")).is_none() && self.random.one_in(32) {
+                self.plant_many()
             } else {
                 hand::change(&mut self.laptop.disk.tree, &mut self.random, &mut self.next_content, false)
             };
