@@ -31,8 +31,20 @@ fn fault_37_loss_reorder_duplication_and_small_packets() {
     drop((watch, agent));
 }
 
-/// Dark for `dark`, with another port afterwards, in the middle of a large file and with saves meanwhile.
-fn goes_dark(dark: Duration) {
+/// How long the dark lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dark {
+    /// For a moment, which nobody is told of.
+    Moment,
+    /// Until somebody is told, and so much longer.
+    ToldAnd(Duration),
+}
+
+/// Silent for so long, and then told: after 15 s without a word, counted from when the last one was read.
+const TOLD_AFTER: std::ops::Range<Duration> = Duration::from_secs(10)..Duration::from_secs(40);
+
+/// Dark, with another port afterwards, in the middle of a large file and with saves meanwhile.
+fn goes_dark(dark: Dark) {
     let lab = Lab::new();
     plant(&lab.source, 4, 5);
     let agent = lab.agent();
@@ -49,7 +61,18 @@ fn goes_dark(dark: Duration) {
     save_in_place(&lab.source.join("d1/sub/f1.rs"), &body(8, 3_000));
     fs::remove_file(lab.source.join("d2/sub/f2.rs")).unwrap();
     fs::rename(lab.source.join("d3"), lab.source.join("d0/moved")).unwrap();
-    std::thread::sleep(dark);
+    let began = Instant::now();
+    let told = || watch.since(mark).iter().any(|event| event["event"] == "disconnected");
+    match dark {
+        Dark::Moment => std::thread::sleep(Duration::from_secs(2)),
+        Dark::ToldAnd(longer) => {
+            while !told() && began.elapsed() < TOLD_AFTER.end {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            assert!(TOLD_AFTER.contains(&began.elapsed()), "told after {:?}", began.elapsed());
+            std::thread::sleep(longer);
+        }
+    }
     proxy.change_port();
     proxy.go_dark(false);
     let light = Instant::now();
@@ -57,11 +80,10 @@ fn goes_dark(dark: Duration) {
     let after = light.elapsed();
     lab.settle();
     lab.assert_equal();
-    assert!(after < Duration::from_secs(20), "it took {after:?} to come back after {dark:?}");
+    assert!(after < Duration::from_secs(20), "it took {after:?} to come back after the dark ({dark:?})");
     let unwanted = |event: &serde_json::Value| event["event"] == "halted" || event["event"] == "conflict";
     assert!(!watch.since(mark).iter().any(unwanted), "{:?}", watch.since(mark));
-    let told = watch.since(mark).iter().any(|event| event["event"] == "disconnected");
-    assert_eq!(told, dark > Duration::from_secs(16), "told of the dark after 15 s, and not of a moment");
+    assert_eq!(told(), dark != Dark::Moment, "told of the dark, and not of a moment");
     assert_eq!(witness.finish().partial, [""; 0], "partial files were visible");
     drop(agent);
 }
@@ -69,20 +91,20 @@ fn goes_dark(dark: Duration) {
 /// The network changes: a moment of nothing, then another port. The connection outlives it.
 #[test]
 fn fault_36_network_changes() {
-    goes_dark(Duration::from_secs(2));
+    goes_dark(Dark::Moment);
 }
 
 /// Longer than anyone believes in a silent peer: told, dialled again, resumed.
 #[test]
 fn fault_36_network_goes_dark() {
-    goes_dark(Duration::from_secs(18));
+    goes_dark(Dark::ToldAnd(Duration::from_secs(2)));
 }
 
 /// Longer than the connection lives.
 #[test]
 #[ignore = "takes more than a minute"]
 fn fault_36_network_goes_dark_for_70_seconds() {
-    goes_dark(Duration::from_secs(70));
+    goes_dark(Dark::ToldAnd(Duration::from_secs(55)));
 }
 
 /// The laptop sleeps: its process stands still, time and the source go on without it.
