@@ -121,32 +121,22 @@ impl Known {
         }
     }
 
-    /// Alpha did an operation with what beta had, and shows it: both had the same. Whatever beta has now has changed since.
+    /// Alpha did an operation with what beta had: both had the same. Whatever either has now has changed since.
     pub(super) fn taken(&mut self, operation: &Planned, alpha: &Tree, record: &mut Vec<Recorded>) {
-        let is_free = |path: &SyncPath| alpha.get(path).is_none();
+        if is_agreed_directory(&self.synced, operation) {
+            return;
+        }
         match operation {
             Planned::MakeDirectory { path } => {
-                if alpha.dir(path).is_some() && !is_agreed_directory(&self.synced, operation) {
-                    self.both_had(path, Some(Node::Directory(Dir::new())), alpha, record);
-                }
+                self.both_had(path, Some(Node::Directory(Dir::new())), alpha, record);
             }
             Planned::Put { path, entry, .. } => {
-                if alpha.get(path).is_some_and(|there| there.entry() == *entry) {
-                    self.both_had(path, Some(Node::from_entry(entry.clone())), alpha, record);
-                }
+                self.both_had(path, Some(Node::from_entry(entry.clone())), alpha, record);
             }
-            Planned::Remove { path, .. } => {
-                if is_free(path) {
-                    self.both_had(path, None, alpha, record);
-                }
-            }
+            Planned::Remove { path, .. } => self.both_had(path, None, alpha, record),
             Planned::Move { from, to, node } => {
-                if is_free(from) {
-                    self.both_had(from, None, alpha, record);
-                }
-                if alpha.get(to) == Some(node) {
-                    self.both_had(to, Some(node.clone()), alpha, record);
-                }
+                self.both_had(from, None, alpha, record);
+                self.both_had(to, Some(node.clone()), alpha, record);
             }
         }
     }

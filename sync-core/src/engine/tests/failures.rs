@@ -319,6 +319,26 @@ fn a_file_that_changes_while_it_is_streamed_is_streamed_again() {
     assert!(engine.is_in_sync());
 }
 
+/// What came from beta was agreed on when it was put in place, whatever a hand at alpha has made of it before it is seen.
+#[test]
+fn what_is_changed_as_soon_as_it_has_come_is_no_conflict() {
+    let mut engine = in_sync(Mode::TwoWaySafe, &tree(&[("f", file(1)), ("z", file(2))]));
+    engine.handle_changes(changes(vec![("f", Some(Entry::Directory)), ("f/inside", Some(file(3).entry()))]));
+    let Some(Action::Take { id, operations, .. }) = drain(&mut engine).pop() else { panic!("nothing is taken") };
+    assert_eq!(operations.len(), 3, "{operations:?}");
+    let after = tree(&[("f", file(4)), ("z", file(2))]);
+    engine.handle_taken(id, vec![Outcome::Applied; operations.len()], seen(&after), NOW);
+    let actions = drain(&mut engine);
+    assert_eq!(engine.conflicts().count(), 0, "{actions:?}");
+    let (id, _, operations) = batch(&actions);
+    let puts = |operation: &Planned| matches!(operation, Planned::Put { path: at, .. } if *at == path("f"));
+    assert!(operations.iter().any(puts), "{operations:?}");
+    let count = operations.len();
+    answer(&mut engine, id, vec![Outcome::Applied; count], NOW);
+    assert!(engine.is_in_sync());
+    assert_eq!(*engine.synced(), after);
+}
+
 /// A directory was to go with what is in it, and stays for what takes no part; by then the other side has it all again.
 #[test]
 fn what_went_with_a_kept_directory_is_not_taken_for_deleted() {
