@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub(super) use fixture::{body, executable, plant, save_beside, save_in_place};
+pub(super) use fixture::{body, executable, plant, save_beside, save_in_place, save_whole};
 pub(super) use judge::{differences, rsync_differences};
 pub(super) use ledger::{Hand, Ledger};
 pub(super) use process::{Agent, Finished, finish, run};

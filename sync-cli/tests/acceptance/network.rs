@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::lab::{Lab, Proxy, Watch, Weather, Witness, body, plant, save_in_place};
+use super::lab::{Lab, Proxy, Watch, Weather, Witness, body, plant, save_in_place, save_whole};
 
 #[test]
 fn fault_37_loss_reorder_duplication_and_small_packets() {
@@ -51,9 +51,7 @@ fn goes_dark(dark: Dark) {
     let proxy = Proxy::start(agent.port, Weather::default());
     let witness = Witness::start(&lab.target);
     let watch = lab.watch_port(proxy.port);
-    // Whole at once: what is read while it is written is as torn at the other side, until it is quiet.
-    fs::write(lab.base().join("large"), body(7, 40_000_000)).unwrap();
-    fs::rename(lab.base().join("large"), lab.source.join("large.bin")).unwrap();
+    save_whole(lab.base(), &lab.source.join("large.bin"), &body(7, 40_000_000));
     // While it goes over.
     std::thread::sleep(Duration::from_millis(150));
     let mark = watch.mark();

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::lab::{
-    Agent, Lab, Mount, PATIENCE, body, finish, formatted, is_root, plant, save_in_place, skipped, with_own_mounts,
+    Agent, Lab, Mount, PATIENCE, body, finish, formatted, is_root, plant, save_in_place, save_whole, skipped,
+    with_own_mounts,
 };
 
 /// An event that tells of trouble in these words.
@@ -31,7 +32,7 @@ fn no_space_left() {
     let watch = lab.watch(&agent);
     lab.settle();
     let mark = watch.mark();
-    save_in_place(&lab.source.join("d0/grows"), &body(2, 8_000_000));
+    save_whole(lab.base(), &lab.source.join("d0/grows"), &body(2, 8_000_000));
     let told = watch.wait_since(mark, "that there is no space", |event| tells(event, &["space", "full"]));
     assert!(told.to_string().contains("d0/grows"), "it names the path: {told}");
     assert_eq!(fs::read(lab.target.join("d0/grows")).unwrap(), body(1, 1_000_000), "the old file is intact");
@@ -88,7 +89,7 @@ fn fault_32_quota() {
         let watch = lab.watch(&agent);
         lab.settle();
         let mark = watch.mark();
-        save_in_place(&lab.source.join("d0/grows"), &body(2, 20_000_000));
+        save_whole(lab.base(), &lab.source.join("d0/grows"), &body(2, 20_000_000));
         let told = watch.wait_since(mark, "that the quota is used up", |event| tells(event, &["no_space"]));
         assert!(told.to_string().contains("d0/grows"), "it names the path: {told}");
         assert_eq!(fs::read(lab.target.join("d0/grows")).unwrap(), body(1, 1_000_000), "the old file is intact");

@@ -55,6 +55,14 @@ pub(in super::super) fn save_in_place(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
 }
 
+/// A large file that is there whole at once, written in `elsewhere` on the same file system: of one that is written in place,
+/// a part is carried over wherever the writing pauses.
+pub(in super::super) fn save_whole(elsewhere: &Path, path: &Path, content: &[u8]) {
+    let whole = elsewhere.join("whole");
+    fs::write(&whole, content).unwrap();
+    fs::rename(&whole, path).unwrap();
+}
+
 /// Write beside it, rename over it: editors that replace the file.
 pub(in super::super) fn save_beside(path: &Path, content: &[u8]) {
     let name = format!(".{}.tmp-{}", path.file_name().unwrap().to_str().unwrap(), content.len());

@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use super::super::lab::{Lab, Ledger, Mount, PATIENCE, Watch, body, plant, run, save_in_place, until, with_own_mounts};
+use super::super::lab::{
+    Lab, Ledger, Mount, PATIENCE, Watch, body, plant, run, save_in_place, save_whole, until, with_own_mounts,
+};
 use super::{listed, resolve, settle_but_conflicts};
 
 fn assert_nothing_lost(lab: &Lab, ledger: &Ledger) {
@@ -142,7 +144,7 @@ fn fault_32_two_way_no_space_left_at_alpha() {
         let watch = lab.watch(&agent);
         lab.settle();
         let mark = watch.mark();
-        save_in_place(&lab.target.join("d0/grows"), &body(2, 8_000_000));
+        save_whole(lab.base(), &lab.target.join("d0/grows"), &body(2, 8_000_000));
         let told = watch.wait_since(mark, "that there is no space", |event| {
             event["event"] == "problem" && event["kind"] == "no_space"
         });
