@@ -178,7 +178,9 @@ async fn a_full_disk_stops_one_file_and_not_the_session() {
         Running::start(&lab.path("alpha"), sync_core::session::Destination::Local(beta.clone()), super::lab::options())
             .await;
     running.ready().await;
-    lab.write("large", noise(LARGE_BYTES, 1));
+    // Whole at once: a part of it would fit.
+    lab.write("../whole", noise(LARGE_BYTES, 1));
+    fs::rename(lab.path("whole"), lab.alpha("large")).unwrap();
     running.event("NoSpace", |event| {
         matches!(event, Event::Problem(problem) if problem.kind == sync_proto::message::ProblemKind::NoSpace && problem.retried)
     })
