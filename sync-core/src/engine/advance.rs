@@ -10,6 +10,7 @@ use sync_proto::SyncPath;
 
 use super::{
     Action, Engine, Link, Mode, Report, Side,
+    action::Recorded,
     doubtful::{Intent, intents},
     flight::Lane,
     plan::{Plan, Planned, PlannedStream, plan},
@@ -62,6 +63,10 @@ impl Guard for Around<'_> {
 
     fn is_our_removal(&self, path: &SyncPath) -> bool {
         self.0.doubtful.has_removal(path) && holds(Rule::RemovalIsOurs)
+    }
+
+    fn is_unsettled(&self, path: &SyncPath) -> bool {
+        self.0.doubtful.is_unsettled(path)
     }
 
     fn is_in_doubt(&self, path: &SyncPath) -> bool {
@@ -277,7 +282,13 @@ impl Engine {
                 known.agree(&path, node, alpha, &mut record);
             }
         }
+        self.record(record);
+    }
+
+    /// *Synced* has changed so.
+    pub(super) fn record(&mut self, record: Vec<Recorded>) {
         if !record.is_empty() {
+            self.doubtful.agreed(&record);
             self.actions.push_back(Action::Record(record));
         }
     }

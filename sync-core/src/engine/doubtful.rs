@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sync_proto::SyncPath;
 
-use super::{plan::Planned, view::is_near};
+use super::{action::Recorded, plan::Planned, view::is_near};
 use crate::tree::{Dir, Node, Tree};
 
 /// Most paths that are kept in mind.
@@ -53,6 +53,8 @@ pub(super) struct Doubtful {
     nodes: BTreeMap<SyncPath, Vec<Node>>,
     /// Where something was to go.
     removed: BTreeSet<SyncPath>,
+    /// Where nothing has been agreed on since: beta may have had what was sent, though alpha is back at what was agreed on before.
+    unsettled: BTreeSet<SyncPath>,
     /// Whether something was added since all was last said to be settled.
     open: bool,
 }
@@ -67,6 +69,7 @@ impl Doubtful {
         if self.nodes.len() >= PATHS_MAX {
             self.clear();
         }
+        self.unsettled.insert(path.clone());
         match node {
             Some(node) => {
                 let nodes = self.nodes.entry(path).or_default();
@@ -80,6 +83,7 @@ impl Doubtful {
     }
 
     pub(super) fn note_removal(&mut self, path: SyncPath) {
+        self.unsettled.insert(path.clone());
         self.nodes.entry(path.clone()).or_default();
         self.removed.insert(path);
     }
@@ -88,6 +92,23 @@ impl Doubtful {
     pub(super) fn has_removal(&self, path: &SyncPath) -> bool {
         !self.removed.is_empty()
             && std::iter::successors(Some(path.clone()), SyncPath::parent).any(|above| self.removed.contains(&above))
+    }
+
+    /// Whether something was sent to `path`, alone or in a subtree, or was to go, and nothing has been agreed on there since.
+    pub(super) fn is_unsettled(&self, path: &SyncPath) -> bool {
+        !self.unsettled.is_empty()
+            && std::iter::successors(Some(path.clone()), SyncPath::parent).any(|above| self.unsettled.contains(&above))
+    }
+
+    /// Both sides have agreed anew.
+    pub(super) fn agreed(&mut self, record: &[Recorded]) {
+        if self.unsettled.is_empty() {
+            return;
+        }
+        for (path, node) in record {
+            let alone = node.as_ref().and_then(|(node, _)| node.as_dir()).is_some_and(Dir::is_empty);
+            self.unsettled.retain(|known| known != path && (alone || !known.starts_with(path)));
+        }
     }
 
     /// Whether `node` at `path` was sent there, alone or in a subtree.
@@ -123,12 +144,14 @@ impl Doubtful {
     /// does late.
     pub(super) fn settle(&mut self) {
         self.open = false;
+        self.unsettled.clear();
     }
 
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
         self.open = false;
         self.removed.clear();
+        self.unsettled.clear();
     }
 }
 

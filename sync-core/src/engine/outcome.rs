@@ -52,9 +52,7 @@ impl Engine {
                 applied.push(operation);
             }
         }
-        if !record.is_empty() {
-            self.actions.push_back(Action::Record(record));
-        }
+        self.record(record);
         self.actions.push_back(Action::Answered(outcomes.batch));
         let all_applied = applied.len() == count;
         self.actions.push_back(Action::Report(Report::Applied { id: outcomes.batch, operations: applied }));

@@ -126,6 +126,11 @@ pub trait Guard {
         false
     }
 
+    /// Something was sent to the path at beta that beta could not answer for, and nothing has been agreed on there since.
+    fn is_unsettled(&self, _path: &SyncPath) -> bool {
+        false
+    }
+
     /// There is something of that kind at the path, above or beneath.
     fn is_in_doubt(&self, _path: &SyncPath) -> bool {
         false

@@ -86,9 +86,7 @@ impl Engine {
         for (operation, outcome) in sent.operations.into_iter().zip(outcomes) {
             applied.extend(self.outcome(done, operation, outcome, &mut record, now));
         }
-        if !record.is_empty() {
-            self.actions.push_back(Action::Record(record));
-        }
+        self.record(record);
         self.actions.push_back(Action::Report(Report::Taken { id, operations: applied }));
         self.advance();
     }
