@@ -14,7 +14,7 @@ use sync_proto::message::{
 use sync_proto::{ContentId, Entry, SyncPath, TreeHash};
 use tokio::time::timeout;
 
-use super::super::lab::{Lab, PATIENCE, Watch, body, plant};
+use super::super::lab::{Lab, PATIENCE, Watch, plant};
 use super::honest::{Memory, listing};
 use super::peer::{blob, credentials, frame, path, play, raw_frame};
 use super::{GROWTH_BYTES_MAX, scale};
@@ -70,12 +70,27 @@ impl Liar {
     }
 }
 
+/// More than a stream's window takes, so that the sending of it does not end before an agent reads it.
+const LARGE_BYTES: usize = 40 << 20;
+
+/// Bytes that can't be compressed.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..len / 8).flat_map(|_| next()).collect()
+}
+
 /// Has `synctl watch` talk to an agent that plays `lie` in each session. It must end one in words that have `fault` in
 /// them, stay within its memory, leave alpha alone, and end well when it is asked to. Empty: no session need end.
 fn check(fault: &str, lie: impl AsyncFn(&mut Liar)) {
     let lab = Lab::new();
     plant(&lab.source, 2, 4);
-    fs::write(lab.source.join("large"), body(1, 24 << 20)).unwrap();
+    fs::write(lab.source.join("large"), noise(LARGE_BYTES)).unwrap();
     let (watch, grown) = play(async {
         let listener =
             Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &credentials(&lab, Role::Agent)).unwrap();
