@@ -27,11 +27,10 @@ impl Walk<'_> {
         self.view(side).complete || !holds(Rule::CompleteScan)
     }
 
-    /// Whether the side has what both agreed on, or what was sent there since: no other hand has changed it. At alpha that is not
-    /// certain where something else was sent meanwhile and may have come to beta: a hand has then put back what was there before.
+    /// Whether the side has what both agreed on, or what was sent there since: no other hand has changed it.
     pub(super) fn is_unchanged(&self, side: Side, path: &SyncPath, node: &Node, synced: Option<&Node>) -> bool {
         match side {
-            Side::Alpha => synced == Some(node) && !self.limits.guard.is_unsettled(path),
+            Side::Alpha => synced == Some(node),
             Side::Beta => self.is_ours(path, node, synced),
         }
     }

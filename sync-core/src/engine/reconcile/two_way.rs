@@ -128,7 +128,10 @@ impl Walk<'_> {
             Some(Choice::Keep(side)) => Some(side),
             // First of all: what was sent to beta is no change by other hands, though alpha may be back at what was agreed on.
             None if self.is_unchanged(Side::Beta, path, beta, synced) => Some(Side::Alpha),
-            None if self.is_unchanged(Side::Alpha, path, alpha, synced) => Some(Side::Beta),
+            // A hand may have put back there what was agreed on, after something else had come to beta.
+            None if self.is_unchanged(Side::Alpha, path, alpha, synced) && !self.limits.guard.is_unsettled(path) => {
+                Some(Side::Beta)
+            }
             None if !holds(Rule::ConflictIsKept) => Some(Side::Alpha),
             None => (self.mode == Mode::TwoWayResolved).then_some(Side::Alpha),
         };

@@ -554,13 +554,25 @@ pub(super) fn run_all(seeds: Range<u64>) -> Result<u64, (u64, String)> {
     Ok(steps)
 }
 
+/// The same, a part of the seeds for each processor.
+fn run_on_all_processors(seeds: Range<u64>) -> Result<u64, (u64, String)> {
+    let parts = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let part = (seeds.end - seeds.start).div_ceil(parts).max(1) as usize;
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let begin = |from: u64| scope.spawn(move || run_all(from..(from + part as u64).min(seeds.end)));
+        let threads: Vec<_> = (seeds.start..seeds.end).step_by(part).map(begin).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    found.into_iter().try_fold(0, |steps, more| Ok(steps + more?))
+}
+
 /// `SYNCTL_SEEDS=1000000` for a million, `SYNCTL_FIRST_SEED` for others than the first.
 #[test]
 fn any_order_of_events_converges() {
     let first = number("SYNCTL_FIRST_SEED").unwrap_or(0);
     let count = number("SYNCTL_SEEDS").unwrap_or(SEEDS);
     let began = Instant::now();
-    match run_all(first..first + count) {
+    match run_on_all_processors(first..first + count) {
         Err((seed, said)) => panic!(
             "{said}\nreplay it: SYNCTL_SEED={seed} cargo test -p sync-core --lib simulation::replay -- --nocapture"
         ),
