@@ -191,7 +191,9 @@ impl Engine {
     }
 
     /// Turns steps into batches and streams, and sends them. Whether anything was sent.
-    fn dispatch(&mut self, steps: Vec<Step>, truncated: bool) -> bool {
+    fn dispatch(&mut self, mut steps: Vec<Step>, truncated: bool) -> bool {
+        // What is beta's own is moved once: a second time would look like something sent to where it went.
+        steps.retain(|step| !matches!(step, Step::Aside { path, .. } if self.flight.touches(path)));
         if steps.is_empty() {
             return false;
         }

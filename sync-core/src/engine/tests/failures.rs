@@ -339,6 +339,42 @@ fn what_is_changed_as_soon_as_it_has_come_is_no_conflict() {
     assert_eq!(*engine.synced(), after);
 }
 
+/// What is beta's own is moved aside once, though a part of it is seen there before beta has answered: what was sent twice would
+/// count as sent there, and be removed as what alpha does not have.
+#[test]
+fn what_is_being_moved_aside_is_not_moved_again() {
+    let mut engine = in_sync(Mode::TwoWaySafe, &tree(&[("z", file(9))]));
+    engine.handle_alpha(update(&tree(&[("a", file(1)), ("z", file(9))]), &["a"]));
+    let (id, _) = sent(&mut engine);
+    let theirs = [("a", Some(Entry::Directory)), ("a/x", Some(file(2).entry())), ("a/y", Some(file(3).entry()))];
+    engine.handle_changes(changes(theirs.to_vec()));
+    answer(&mut engine, id, vec![Outcome::Mismatch], NOW);
+    assert_eq!(engine.conflicts().count(), 1);
+    drain(&mut engine);
+    engine.handle_resolve(&path("a"), crate::engine::Keep::Both).unwrap();
+    let sends = |engine: &mut Engine| -> Vec<(BatchId, Vec<Planned>)> {
+        let sent = drain(engine).into_iter().filter_map(|action| match action {
+            Action::Send { id, operations, .. } => Some((id, operations)),
+            _ => None,
+        });
+        sent.collect()
+    };
+    let first = sends(&mut engine);
+    let Some((id, [Planned::Move { to, .. }])) = first.first().map(|(id, sent)| (*id, &sent[..])) else {
+        panic!("{first:?}")
+    };
+    let aside = to.to_string();
+    engine.handle_changes(changes(vec![
+        (aside.as_str(), Some(Entry::Directory)),
+        (format!("{aside}/x").as_str(), Some(file(2).entry())),
+    ]));
+    let mut later = sends(&mut engine);
+    answer(&mut engine, id, vec![Outcome::Applied], NOW);
+    later.extend(sends(&mut engine));
+    let touches = |operation: &Planned| operation.touches().any(|at| at.starts_with(&path("a.beta")));
+    assert!(!later.iter().flat_map(|(_, sent)| sent).any(touches), "{later:?}");
+}
+
 /// A directory was to go with what is in it, and stays for what takes no part; by then the other side has it all again.
 #[test]
 fn what_went_with_a_kept_directory_is_not_taken_for_deleted() {
