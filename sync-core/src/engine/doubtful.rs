@@ -106,8 +106,16 @@ impl Doubtful {
             return;
         }
         for (path, node) in record {
-            let alone = node.as_ref().and_then(|(node, _)| node.as_dir()).is_some_and(Dir::is_empty);
-            self.unsettled.retain(|known| known != path && (alone || !known.starts_with(path)));
+            self.unsettled.remove(path);
+            // A directory alone says nothing of what is in it.
+            if node.as_ref().and_then(|(node, _)| node.as_dir()).is_some_and(Dir::is_empty) {
+                continue;
+            }
+            // What lies beneath a path follows it without a gap.
+            while let Some(beneath) = self.unsettled.range(path..).next().filter(|next| next.starts_with(path)).cloned()
+            {
+                self.unsettled.remove(&beneath);
+            }
         }
     }
 
