@@ -66,7 +66,7 @@ impl Guard for Around<'_> {
     }
 
     fn is_unsettled(&self, path: &SyncPath) -> bool {
-        self.0.doubtful.is_unsettled(path)
+        self.0.doubtful.is_unsettled(path) && holds(Rule::UnsettledIsKept)
     }
 
     fn is_in_doubt(&self, path: &SyncPath) -> bool {
@@ -193,7 +193,8 @@ impl Engine {
     /// Turns steps into batches and streams, and sends them. Whether anything was sent.
     fn dispatch(&mut self, mut steps: Vec<Step>, truncated: bool) -> bool {
         // What is beta's own is moved once: a second time would look like something sent to where it went.
-        steps.retain(|step| !matches!(step, Step::Aside { path, .. } if self.flight.touches(path)));
+        let is_moved = |path: &SyncPath| self.flight.touches(path) && holds(Rule::AsideOnce);
+        steps.retain(|step| !matches!(step, Step::Aside { path, .. } if is_moved(path)));
         if steps.is_empty() {
             return false;
         }
@@ -311,7 +312,7 @@ impl Engine {
         for (path, (alpha, beta)) in now {
             let is_known = self.conflicts.get(path).is_some_and(|(was, is)| (was, is) == (alpha, beta));
             // What beta has there is certain once it has answered.
-            if !is_known && !self.flight.touches(path) {
+            if !is_known && !(self.flight.touches(path) && holds(Rule::ToldWhenAnswered)) {
                 self.conflicts.insert(path.clone(), (alpha.clone(), beta.clone()));
                 let (path, alpha, beta) = (path.clone(), alpha.clone(), beta.clone());
                 self.actions.push_back(Action::Report(Report::Conflict { path, alpha, beta }));

@@ -30,9 +30,9 @@ const ATTEMPTS_MAX: u32 = 5;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Described {
-    asked: BTreeMap<BatchId, Vec<SyncPath>>,
+    pub(super) asked: BTreeMap<BatchId, Vec<SyncPath>>,
     /// Where beta has nothing.
-    gone: BTreeSet<SyncPath>,
+    pub(super) gone: BTreeSet<SyncPath>,
     /// Where beta has something that it does not show.
     hidden: Held,
 }

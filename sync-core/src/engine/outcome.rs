@@ -89,7 +89,8 @@ impl Engine {
     }
 
     fn settle(&mut self, as_foreseen: bool) {
-        if !as_foreseen || !self.known.foresees_all() || self.flight.is_empty() {
+        let left_out = !self.known.foresees_all() && holds(Rule::ForeseenAnew);
+        if !as_foreseen || left_out || self.flight.is_empty() {
             self.known.foresee(&self.flight);
         }
         self.advance();
@@ -136,7 +137,7 @@ impl Engine {
                         Side::Alpha => self.alpha_tree(),
                         Side::Beta => Some(&self.known.beta),
                     };
-                    if let Some(there) = there.cloned().filter(|_| done.mine) {
+                    if let Some(there) = there.cloned().filter(|_| done.mine && holds(Rule::GoneByUs)) {
                         self.known.gone_with(&path, old, &there, record);
                     }
                 }

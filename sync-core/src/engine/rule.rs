@@ -52,6 +52,16 @@ pub(super) enum Rule {
     SentIsOurs,
     /// The same of what was to be removed there.
     RemovalIsOurs,
+    /// What may have been at the other side, unanswered, and was changed there since, gives way to nothing that was agreed on before.
+    UnsettledIsKept,
+    /// What has gone out of a directory that stayed went by us.
+    GoneByUs,
+    /// What was left out of what is foreseen is foreseen anew after an answer.
+    ForeseenAnew,
+    /// What is beta's own is moved aside once.
+    AsideOnce,
+    /// A conflict is told of when beta has answered.
+    ToldWhenAnswered,
     /// What was sent is out of mind only when all is known.
     InMindUntilKnown,
     /// An emptied root is taken for an accident.

@@ -112,6 +112,8 @@ struct World {
     last_id: Option<BatchId>,
     /// What is in flight to beta, and the paths that it touches.
     unanswered: BTreeMap<BatchId, BTreeSet<SyncPath>>,
+    /// Which of it is not urgent.
+    unhurried: BTreeSet<BatchId>,
     /// Where beta has said that nothing stands.
     gone: BTreeSet<SyncPath>,
     /// All files that were ever sent to beta.
@@ -129,8 +131,12 @@ struct World {
     most_files: usize,
     /// The user has let deletions go.
     allowed: bool,
+    /// They have been let go once, at any time.
+    ever_allowed: bool,
     /// What it was that the user has let go, until both have it again.
     let_go: HashSet<(Side, SyncPath, Entry)>,
+    /// All that was sent so far has gone out as it was planned, on one connection.
+    orderly: bool,
     sent: usize,
     steps: u64,
     trace: DefaultHasher,
@@ -163,6 +169,7 @@ impl World {
             wiped: false,
             last_id: None,
             unanswered: BTreeMap::new(),
+            unhurried: BTreeSet::new(),
             gone: BTreeSet::new(),
             had: BTreeSet::new(),
             excused: BTreeSet::new(),
@@ -172,6 +179,8 @@ impl World {
             removed: BTreeMap::new(),
             most_files: 0,
             allowed: false,
+            ever_allowed: false,
+            orderly: true,
             let_go: HashSet::new(),
             sent: 0,
             steps: 0,
@@ -237,7 +246,7 @@ impl World {
                 self.look_at_alpha();
             }
             1 => {
-                let at = hand::any_path(&mut self.random);
+                let at = self.any_path_in_doubt().unwrap_or_else(|| hand::any_path(&mut self.random));
                 if self.agent.disk.tree.get(&at).is_some() && self.agent.problems.is_empty() {
                     self.say(|| format!("beta can't read {at}"));
                     self.excused.insert(at.clone());
@@ -267,6 +276,18 @@ impl World {
                 self.agent.observe(None);
             }
         }
+    }
+
+    /// Where something was sent that nobody has answered.
+    fn any_path_in_doubt(&mut self) -> Option<SyncPath> {
+        let sent = self.intents().filter(|(_, node)| node.is_some());
+        let intents: Vec<SyncPath> = sent.map(|(at, _)| at.clone()).collect();
+        (!intents.is_empty() && self.random.one_in(2)).then(|| self.random.pick(&intents).clone())
+    }
+
+    /// What was sent, and is not known to have been answered.
+    fn intents(&self) -> impl Iterator<Item = &Intent> {
+        self.intended.values().flatten().chain(&self.intended_before)
     }
 
     fn excuse_ignored(&mut self) {
@@ -302,6 +323,7 @@ impl World {
     fn allow(&mut self) {
         self.say(|| "deletions are allowed".to_owned());
         self.allowed = true;
+        self.ever_allowed = true;
         let sides = [(Side::Alpha, &self.laptop.view.tree), (Side::Beta, &self.engine.known.ahead.tree)];
         for (n, (side, here)) in sides.into_iter().enumerate() {
             let alone = walk(here.root()).filter(|(at, _, _)| sides[1 - n].1.get(at).is_none());
@@ -392,11 +414,13 @@ impl World {
                     self.lanes[0].push_back(Said::Describe(id, paths));
                 }
                 Action::Send { id, urgent, operations } => {
+                    self.check_order(id, urgent, &operations);
                     self.check_sent(id, &operations);
                     self.preparing[usize::from(!urgent)].push_back((id, operations));
                 }
                 Action::Stream { id, stream } => {
                     let put = streamed(stream);
+                    self.check_order(id, false, std::slice::from_ref(&put));
                     self.check_sent(id, std::slice::from_ref(&put));
                     self.streams.push((id, put));
                 }
@@ -413,6 +437,7 @@ impl World {
                 Action::Record(changes) => self.record(changes),
                 Action::Answered(id) => drop(self.intended.remove(&id)),
                 Action::Settled => {
+                    self.check_settled();
                     self.intended.clear();
                     self.intended_before.clear();
                 }
@@ -517,6 +542,7 @@ fn run(seed: u64, kind: Kind, noted: Noted) -> (u64, u64) {
     world.judge();
     world.again();
     world.finish();
+    world.finish_again();
     (world.trace.finish(), world.steps)
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Agent {
     pub(super) ignores: usize,
     pub(super) rules: Rules,
     /// What the controller knows.
-    reported: Tree,
+    pub(super) reported: Tree,
     /// Operations of this session that have been taken and not answered.
     effects: BTreeMap<u64, Vec<Planned>>,
     /// A batch that is on the disk, but not in the index yet.
@@ -230,6 +230,10 @@ impl Agent {
         self.problems.clear();
         self.missed = None;
         self.open();
+    }
+
+    pub(super) fn is_applying(&self) -> bool {
+        self.applying.is_some()
     }
 
     pub(super) fn is_busy(&self) -> bool {

@@ -8,7 +8,16 @@ use super::{
 impl World {
     pub(super) fn edit_beta(&mut self) {
         let before = self.agent.disk.tree.clone();
-        let touched = hand::change(&mut self.agent.disk.tree, &mut self.random, &mut self.next_content, true);
+        let tree = &mut self.agent.disk.tree;
+        // It has come back since it was said that nothing stands there, and goes again.
+        let back = self.engine.described.gone.iter().find(|at| tree.get(at).is_some()).cloned();
+        let touched = match back.filter(|_| self.random.one_in(2)) {
+            Some(at) => {
+                tree.remove(&at);
+                vec![at]
+            }
+            None => hand::change(tree, &mut self.random, &mut self.next_content, true),
+        };
         self.say(|| format!("beta is changed by other hands: {touched:?}"));
         self.steps += 1;
         self.agent.disk.remember();
@@ -39,6 +48,7 @@ impl World {
             }
         }
         if !unsent.is_empty() {
+            self.orderly = false;
             self.say(|| format!("{id:?}: unsent {unsent:?}"));
             self.engine.handle_unsent(id, &unsent, self.now);
         }
@@ -89,6 +99,7 @@ impl World {
             self.agent.say(ToController::Outcomes(Outcomes { batch: id, outcomes, apply_micros: 0 }));
         }
         if refused || self.is_stale(&operation) {
+            self.orderly = false;
             self.say(|| format!("{id:?}: given up"));
             self.engine.handle_unsent(id, &BTreeSet::from([0]), self.now);
             self.unanswered.remove(&id);
@@ -116,6 +127,7 @@ impl World {
                 self.engine.handle_changes(changes);
             }
             Heard::Message(ToController::Outcomes(outcomes)) => {
+                self.check_answered(&outcomes);
                 self.unanswered.remove(&outcomes.batch);
                 self.engine.handle_outcomes(outcomes, self.now).unwrap();
             }
@@ -152,6 +164,7 @@ impl World {
     pub(super) fn cut(&mut self) {
         self.say(|| "cut".to_owned());
         self.steps += 1;
+        self.orderly = false;
         self.unanswered.clear();
         for lane in &mut self.lanes {
             let arrived = self.random.below(lane.len() + 1);

@@ -11,6 +11,8 @@ use sync_proto::{ContentId, SyncPath};
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "o.o"];
 /// Content numbers that are a multiple of this are of files that have a stream of their own.
 const LARGE_EVERY: u64 = 7;
+/// The same for files that are too large to be urgent.
+const BULKY_EVERY: u64 = 5;
 
 /// From how many files in a directory on a hand may remove so many at once.
 const CROWD: usize = 8;
@@ -20,7 +22,11 @@ pub(super) fn content(number: u64, foreign: bool) -> Node {
     let mut id = [0; 32];
     id[..8].copy_from_slice(&number.to_le_bytes());
     id[31] = u8::from(foreign);
-    let len = if number.is_multiple_of(LARGE_EVERY) { 3 << 20 } else { 100 };
+    let len = match number {
+        _ if number.is_multiple_of(LARGE_EVERY) => 3 << 20,
+        _ if number.is_multiple_of(BULKY_EVERY) => 300 << 10,
+        _ => 100,
+    };
     Node::File { content: ContentId(id), len, executable: false }
 }
 

@@ -16,6 +16,22 @@ impl World {
         self.last_id = Some(id);
     }
 
+    /// What may overtake something on its way to beta does not touch it: a batch no file that is streamed, an urgent one nothing
+    /// that is bulk.
+    pub(super) fn check_order(&mut self, id: BatchId, urgent: bool, operations: &[Planned]) {
+        self.unhurried.retain(|id| self.unanswered.contains_key(id));
+        let is_streamed = |id: &BatchId| self.streams.iter().any(|(streamed, _)| streamed == id);
+        let overtaken = self.unhurried.iter().filter(|id| urgent || is_streamed(id));
+        for touched in overtaken.flat_map(|id| &self.unanswered[id]) {
+            let mut sent = operations.iter().flat_map(Planned::touches);
+            let overtakes = sent.find(|at| at.starts_with(touched) || touched.starts_with(at));
+            assert!(overtakes.is_none(), "{overtakes:?} overtakes {touched}");
+        }
+        if !urgent {
+            self.unhurried.insert(id);
+        }
+    }
+
     /// An operation at beta needs evidence, and fits the limits.
     pub(super) fn check_sent(&mut self, id: BatchId, operations: &[Planned]) {
         for operation in operations {
@@ -257,6 +273,38 @@ impl World {
         }
     }
 
+    /// Nothing that was sent is refused where only alpha's hand is at work, and all went out as it was planned: operations
+    /// reach beta in the order in which they build on each other.
+    pub(super) fn check_answered(&mut self, outcomes: &Outcomes) {
+        // What stays for what it holds unseen was not foreseen.
+        self.orderly &= !outcomes.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Kept));
+        if !self.orderly || self.kind.foreign || self.kind.crashes || self.kind.blind || self.kind.faults {
+            return;
+        }
+        let is_refused = |outcome: &&Outcome| !matches!(outcome, Outcome::Applied);
+        let refused = outcomes.outcomes.iter().find(is_refused);
+        assert!(refused.is_none(), "{:?} is refused, and nobody has touched anything: {refused:?}", outcomes.batch);
+    }
+
+    /// The next process is told no more of what was sent: nothing of it is at beta where this one has been told that it can't see it.
+    /// What the agent is at does not count: it is told of when it is done.
+    pub(super) fn check_settled(&self) {
+        if self.agent.is_applying() {
+            return;
+        }
+        let known = &self.engine.known;
+        for (at, node) in self.intents() {
+            let is_heard = self.agent.reported.get(at) == known.beta.get(at);
+            let is_hidden =
+                node.is_some() && self.agent.disk.tree.get(at) == node.as_ref() && known.beta.get(at).is_none();
+            let is_ignored = self.rules.iter().any(|rules| rules.is_ignored(at, true));
+            assert!(
+                !is_hidden || !is_heard || is_ignored || self.is_excused(at),
+                "{at} was sent, and is forgotten while it can't be seen"
+            );
+        }
+    }
+
     /// *Synced* takes over what both sides have had, and nothing else; and nothing of alpha that may not outlast a power cut.
     pub(super) fn record(&mut self, changes: Vec<Recorded>) {
         for (at, node) in changes {
@@ -434,6 +482,27 @@ impl World {
     fn is_clean(&self) -> bool {
         let receivers = [&self.engine.at_alpha, &self.engine.at_beta];
         self.engine.halted().is_none() && self.told.is_empty() && receivers.iter().all(|side| side.kept.is_empty())
+    }
+
+    /// Where deletions were allowed before: the next ones are asked about again.
+    pub(super) fn finish_again(&mut self) {
+        if !self.ever_allowed || self.engine.halted().is_some() || self.laptop.disk.tree.get(&path("m")).is_some() {
+            return;
+        }
+        self.plant_many();
+        self.laptop.disk.remember();
+        self.quiet();
+        let planted = self.agent.index.get(&path("m")).and_then(Node::as_dir).map_or(0, |dir| dir.entries());
+        if planted < MANY as u64 || files(&self.agent.index) >= 2 * MANY {
+            return;
+        }
+        self.laptop.disk.tree.remove(&path("m"));
+        self.quiet();
+        assert!(
+            self.engine.halted().is_some(),
+            "{MANY} of {} files go, and nobody was asked again",
+            files(&self.agent.index)
+        );
     }
 
     /// The user settles every conflict, and lets deletions go: nothing is left but what takes no part.
