@@ -135,8 +135,6 @@ struct World {
     ever_allowed: bool,
     /// What it was that the user has let go, until both have it again.
     let_go: HashSet<(Side, SyncPath, Entry)>,
-    /// All that was sent so far has gone out as it was planned, on one connection.
-    orderly: bool,
     sent: usize,
     steps: u64,
     trace: DefaultHasher,
@@ -180,7 +178,6 @@ impl World {
             most_files: 0,
             allowed: false,
             ever_allowed: false,
-            orderly: true,
             let_go: HashSet::new(),
             sent: 0,
             steps: 0,
@@ -283,6 +280,19 @@ impl World {
         let sent = self.intents().filter(|(_, node)| node.is_some());
         let intents: Vec<SyncPath> = sent.map(|(at, _)| at.clone()).collect();
         (!intents.is_empty() && self.random.one_in(2)).then(|| self.random.pick(&intents).clone())
+    }
+
+    /// A path about which something is in the air, at times: hands that aim.
+    fn aim(&mut self) -> Option<SyncPath> {
+        if !self.random.one_in(4) {
+            return None;
+        }
+        let described = &self.engine.described;
+        let asked = described.asked.values().flatten().chain(&described.gone);
+        let under_way = self.laptop.under_way().collect::<Vec<_>>();
+        let sent = self.unanswered.values().flatten().chain(self.intents().map(|(at, _)| at));
+        let all: Vec<SyncPath> = asked.chain(&under_way).chain(sent).filter(|at| !at.is_root()).cloned().collect();
+        (!all.is_empty()).then(|| self.random.pick(&all).clone())
     }
 
     /// What was sent, and is not known to have been answered.

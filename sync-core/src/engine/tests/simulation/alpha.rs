@@ -98,10 +98,9 @@ impl World {
                 self.switch_branches()
             } else if before.get(&path("m")).is_none() && self.random.one_in(32) {
                 self.plant_many()
-            } else if let Some(at) = self.asked_about() {
-                self.next_content += 1;
-                self.laptop.disk.tree.insert(&at, hand::content(self.next_content, false), None).unwrap();
-                vec![at]
+            } else if let Some(at) = self.aim() {
+                let tree = &mut self.laptop.disk.tree;
+                hand::change_at(tree, &at, &self.recorded, &mut self.random, &mut self.next_content, false)
             } else {
                 hand::change(&mut self.laptop.disk.tree, &mut self.random, &mut self.next_content, false)
             };
@@ -115,14 +114,6 @@ impl World {
                 self.pump();
             }
         }
-    }
-
-    /// A file of which beta is being asked whether it is gone there, at times.
-    fn asked_about(&mut self) -> Option<SyncPath> {
-        let tree = &self.laptop.disk.tree;
-        let is_file = |at: &&SyncPath| tree.get(at).is_some_and(|node| node.as_dir().is_none());
-        let asked = self.engine.described.asked.values().flatten().find(is_file)?.clone();
-        self.random.one_in(2).then_some(asked)
     }
 
     /// Everything is as it was when this was last done, as a switch to another branch and back makes it.

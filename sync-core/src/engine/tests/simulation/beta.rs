@@ -8,21 +8,21 @@ use super::{
 impl World {
     pub(super) fn edit_beta(&mut self) {
         let before = self.agent.disk.tree.clone();
+        let aimed = self.aim();
         let tree = &mut self.agent.disk.tree;
-        // It has come back since it was said that nothing stands there, and goes again.
-        let back = self.engine.described.gone.iter().find(|at| tree.get(at).is_some()).cloned();
-        let touched = match back.filter(|_| self.random.one_in(2)) {
-            Some(at) => {
-                tree.remove(&at);
-                vec![at]
-            }
+        let touched = match aimed {
+            Some(at) => hand::change_at(tree, &at, &self.recorded, &mut self.random, &mut self.next_content, true),
             None => hand::change(tree, &mut self.random, &mut self.next_content, true),
         };
         self.say(|| format!("beta is changed by other hands: {touched:?}"));
         self.steps += 1;
         self.agent.disk.remember();
         self.ledger.hand(Side::Beta, &before, &self.agent.disk.tree);
-        self.excused.extend(touched);
+        // The directories that were made for it are beta's own, with all that is in them.
+        let is_made = |above: &SyncPath| before.dir(above).is_none() && self.agent.disk.tree.dir(above).is_some();
+        let above = touched.iter().flat_map(|at| std::iter::successors(at.parent(), SyncPath::parent));
+        let made: Vec<SyncPath> = above.filter(is_made).collect();
+        self.excused.extend(touched.into_iter().chain(made));
     }
 
     /// Somebody removes all that there is.
@@ -48,7 +48,6 @@ impl World {
             }
         }
         if !unsent.is_empty() {
-            self.orderly = false;
             self.say(|| format!("{id:?}: unsent {unsent:?}"));
             self.engine.handle_unsent(id, &unsent, self.now);
         }
@@ -99,7 +98,6 @@ impl World {
             self.agent.say(ToController::Outcomes(Outcomes { batch: id, outcomes, apply_micros: 0 }));
         }
         if refused || self.is_stale(&operation) {
-            self.orderly = false;
             self.say(|| format!("{id:?}: given up"));
             self.engine.handle_unsent(id, &BTreeSet::from([0]), self.now);
             self.unanswered.remove(&id);
@@ -127,7 +125,6 @@ impl World {
                 self.engine.handle_changes(changes);
             }
             Heard::Message(ToController::Outcomes(outcomes)) => {
-                self.check_answered(&outcomes);
                 self.unanswered.remove(&outcomes.batch);
                 self.engine.handle_outcomes(outcomes, self.now).unwrap();
             }
@@ -164,7 +161,6 @@ impl World {
     pub(super) fn cut(&mut self) {
         self.say(|| "cut".to_owned());
         self.steps += 1;
-        self.orderly = false;
         self.unanswered.clear();
         for lane in &mut self.lanes {
             let arrived = self.random.below(lane.len() + 1);

@@ -58,6 +58,30 @@ fn put(tree: &mut Tree, at: &SyncPath, node: Node) {
     tree.insert(at, node, None).unwrap();
 }
 
+/// One change at `at`, which may be to put back what stood there `before`. The paths that it touched.
+pub(super) fn change_at(
+    tree: &mut Tree,
+    at: &SyncPath,
+    before: &Tree,
+    random: &mut Random,
+    next: &mut u64,
+    foreign: bool,
+) -> Vec<SyncPath> {
+    let node = match (random.below(4), before.get(at)) {
+        (0, _) => None,
+        (1..=2, Some(node)) => Some(node.clone()),
+        _ => {
+            *next += 1;
+            Some(content(*next, foreign))
+        }
+    };
+    match node {
+        Some(node) => put(tree, at, node),
+        None => drop(tree.remove(at)),
+    }
+    vec![at.clone()]
+}
+
 /// One change. The paths that it touched.
 pub(super) fn change(tree: &mut Tree, random: &mut Random, next: &mut u64, foreign: bool) -> Vec<SyncPath> {
     let existing = any_existing(tree, random);

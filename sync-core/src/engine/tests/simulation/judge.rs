@@ -23,8 +23,8 @@ impl World {
         let is_streamed = |id: &BatchId| self.streams.iter().any(|(streamed, _)| streamed == id);
         let overtaken = self.unhurried.iter().filter(|id| urgent || is_streamed(id));
         for touched in overtaken.flat_map(|id| &self.unanswered[id]) {
-            let mut sent = operations.iter().flat_map(Planned::touches);
-            let overtakes = sent.find(|at| at.starts_with(touched) || touched.starts_with(at));
+            let overtakes =
+                changed(operations).into_iter().find(|at| at.starts_with(touched) || touched.starts_with(at));
             assert!(overtakes.is_none(), "{overtakes:?} overtakes {touched}");
         }
         if !urgent {
@@ -273,19 +273,6 @@ impl World {
         }
     }
 
-    /// Nothing that was sent is refused where only alpha's hand is at work, and all went out as it was planned: operations
-    /// reach beta in the order in which they build on each other.
-    pub(super) fn check_answered(&mut self, outcomes: &Outcomes) {
-        // What stays for what it holds unseen was not foreseen.
-        self.orderly &= !outcomes.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Kept));
-        if !self.orderly || self.kind.foreign || self.kind.crashes || self.kind.blind || self.kind.faults {
-            return;
-        }
-        let is_refused = |outcome: &&Outcome| !matches!(outcome, Outcome::Applied);
-        let refused = outcomes.outcomes.iter().find(is_refused);
-        assert!(refused.is_none(), "{:?} is refused, and nobody has touched anything: {refused:?}", outcomes.batch);
-    }
-
     /// The next process is told no more of what was sent: nothing of it is at beta where this one has been told that it can't see it.
     /// What the agent is at does not count: it is told of when it is done.
     pub(super) fn check_settled(&self) {
@@ -486,14 +473,16 @@ impl World {
 
     /// Where deletions were allowed before: the next ones are asked about again.
     pub(super) fn finish_again(&mut self) {
-        if !self.ever_allowed || self.engine.halted().is_some() || self.laptop.disk.tree.get(&path("m")).is_some() {
+        let disks = [&self.laptop.disk, &self.agent.disk];
+        let is_taken = disks.iter().any(|disk| disk.tree.get(&path("m")).is_some());
+        if !self.ever_allowed || self.engine.halted().is_some() || is_taken {
             return;
         }
         self.plant_many();
         self.laptop.disk.remember();
         self.quiet();
-        let planted = self.agent.index.get(&path("m")).and_then(Node::as_dir).map_or(0, |dir| dir.entries());
-        if planted < MANY as u64 || files(&self.agent.index) >= 2 * MANY {
+        let agreed = self.recorded.get(&path("m")).and_then(Node::as_dir).map_or(0, |dir| dir.entries());
+        if agreed < MANY as u64 || files(&self.agent.index) >= 2 * MANY {
             return;
         }
         self.laptop.disk.tree.remove(&path("m"));
