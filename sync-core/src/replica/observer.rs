@@ -324,21 +324,26 @@ impl Observer {
             self.scan_all();
             self.tell(Vec::new(), self.now, self.now);
         } else if !self.unwatched.is_empty() && self.now >= self.next_poll {
-            let polled: Vec<SyncPath> = self.unwatched.iter().cloned().collect();
-            let mut changed = false;
-            let mut above: Option<SyncPath> = None;
-            for path in polled {
-                // What lies beneath one that has been polled has been too, and comes right after it.
-                if above.as_ref().is_none_or(|above| !path.starts_with(above)) {
-                    changed |= self.rescan(&path) == Looked::Changed;
-                    above = Some(path);
-                }
-            }
-            if changed || self.changed {
-                self.tell(Vec::new(), self.now, self.now);
-            }
+            self.poll_unwatched();
         }
         self.next_poll = if self.now >= self.next_poll { self.now + POLL_INTERVAL } else { self.next_poll };
+    }
+
+    /// Scans the directories for which there are no events.
+    fn poll_unwatched(&mut self) {
+        let polled: Vec<SyncPath> = self.unwatched.iter().cloned().collect();
+        let mut changed = false;
+        let mut above: Option<SyncPath> = None;
+        for path in polled {
+            // What lies beneath one that has been polled has been too, and comes right after it.
+            if above.as_ref().is_none_or(|above| !path.starts_with(above)) {
+                changed |= self.rescan(&path) == Looked::Changed;
+                above = Some(path);
+            }
+        }
+        if changed || self.changed {
+            self.tell(Vec::new(), self.now, self.now);
+        }
     }
 
     fn scan_all(&mut self) {
@@ -433,7 +438,10 @@ impl Observer {
             self.hint(hint);
         }
         match drained {
-            Ok(Drained::Exact) => self.pending.all_now(self.now),
+            Ok(Drained::Exact) => {
+                self.pending.all_now(self.now);
+                self.poll_unwatched();
+            }
             // Without a queue of the kernel's to read to its end, only a look at everything is proof.
             Ok(Drained::BestEffort) | Err(_) => {
                 self.scan_all();
