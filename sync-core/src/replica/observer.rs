@@ -429,7 +429,9 @@ impl Observer {
     fn flush(&mut self, token: u64) -> bool {
         let before = self.hashing.clone();
         let mut hints = Vec::new();
-        let drained = self.events.drain(&mut hints);
+        // Where we only observe, nothing is written.
+        let writable = self.committer.as_ref().map(|_| &self.root);
+        let drained = self.events.drain(writable, &mut hints);
         for hint in hints {
             if matches!(hint, Hint::RootGone) {
                 self.lost(format!("{} is gone, or was moved or unmounted", self.root_path.display()));
@@ -442,7 +444,7 @@ impl Observer {
                 self.pending.all_now(self.now);
                 self.poll_unwatched();
             }
-            // Without a queue of the kernel's to read to its end, only a look at everything is proof.
+            // Without a queue to read to a known end, only a look at everything is proof.
             Ok(Drained::BestEffort) | Err(_) => {
                 self.scan_all();
                 self.tell(Vec::new(), self.now, self.now);

@@ -60,7 +60,7 @@ impl Scene {
     fn hints(&mut self) -> Vec<Hint> {
         let mut hints = Vec::new();
         if EXACT {
-            assert_eq!(self.events.drain(&mut hints).unwrap(), Drained::Exact);
+            assert_eq!(self.events.drain(None, &mut hints).unwrap(), Drained::Exact);
             return hints;
         }
         let marker = Hint::Gone(path("marker"));
@@ -341,6 +341,9 @@ fn a_wait_ends_by_time_and_by_a_wake_up() {
     scene.events.wait(Some(Duration::from_millis(30)), &mut hints).unwrap();
     assert!(hints.is_empty() && start.elapsed() >= Duration::from_millis(30));
 }
+
+#[cfg(all(target_os = "linux", feature = "portable"))]
+mod cookie;
 
 #[cfg(all(target_os = "linux", not(feature = "portable")))]
 mod inotify_only {
