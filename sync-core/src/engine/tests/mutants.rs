@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 
-use super::simulation::run_all;
+use super::simulation::{number, run_all};
 use crate::engine::rule::Rule;
 
 /// In how many seeds it has to be found out.
@@ -82,11 +82,12 @@ const NOT_MISSED: [Mutant; 10] = [
 /// The first seed that finds out, and what it says.
 fn found_out(mutant: Mutant) -> Option<(u64, String)> {
     MUTANT.set(Some(mutant));
-    let found = run_all(0..SEEDS);
+    let seeds = number("SYNCTL_SEEDS").unwrap_or(SEEDS);
+    let found = run_all(0..seeds);
     MUTANT.set(None);
     match &found {
         Err((seed, reason)) => println!("{mutant:?}: seed {seed}: {reason}"),
-        Ok(_) => println!("{mutant:?}: NOT FOUND in {SEEDS} seeds"),
+        Ok(_) => println!("{mutant:?}: NOT FOUND in {seeds} seeds"),
     }
     found.err()
 }

@@ -568,7 +568,7 @@ fn kind(seed: u64) -> Kind {
     Kind { mode, foreign: bit(3) || bit(7), faults: bit(4), blind: bit(5), crashes: bit(6) }
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|number| number.parse().ok())
 }
 

@@ -248,13 +248,11 @@ impl World {
             if *of < FILES_MIN {
                 continue;
             }
-            let disk = match side {
-                Side::Alpha => &self.laptop.disk.tree,
-                Side::Beta => &self.agent.disk.tree,
-            };
-            // What hands have put elsewhere is moved too.
-            let elsewhere = walk(disk.root()).filter(|(at, _, _)| !gone.contains_key(at));
-            let elsewhere: BTreeSet<Entry> = elsewhere.map(|(_, node, _)| node.entry()).collect();
+            // What hands have put elsewhere, on either side, is moved too.
+            let disks = [&self.laptop.disk, &self.agent.disk];
+            let elsewhere = disks.into_iter().flat_map(|disk| walk(disk.tree.root()));
+            let elsewhere: BTreeSet<Entry> =
+                elsewhere.filter(|(at, _, _)| !gone.contains_key(at)).map(|(_, node, _)| node.entry()).collect();
             let is_moved = |entry: &&Entry| put.contains(entry) || elsewhere.contains(entry);
             let gone = gone.iter().filter(|(at, entry)| there.contains(*at) && !is_moved(entry)).count();
             // A file that gives way to a directory is removed here, and replaced for the engine.
