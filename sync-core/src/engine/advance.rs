@@ -53,6 +53,10 @@ impl Guard for Around<'_> {
         self.0.described.is_hidden(path) && holds(Rule::HiddenIsThere)
     }
 
+    fn is_known_gone(&self, path: &SyncPath) -> bool {
+        self.0.described.is_gone(path)
+    }
+
     fn is_ours(&self, path: &SyncPath, node: &Node) -> bool {
         self.0.doubtful.has(path, node) && holds(Rule::SentIsOurs)
     }

@@ -13,6 +13,7 @@ mod disk;
 mod hand;
 mod judge;
 mod ledger;
+mod ploys;
 pub(super) mod random;
 
 use std::{
@@ -224,16 +225,14 @@ impl World {
             34..=35 => self.do_at_alpha(),
             36..=37 => self.answer_at_alpha(),
             38 => self.decide(),
-            _ => self.confuse(),
+            _ if self.kind.blind && self.random.one_in(2) => self.confuse(),
+            _ => self.ploy(),
         }
         self.pump();
     }
 
     /// What is ignored, or can't be seen, changes.
     fn confuse(&mut self) {
-        if !self.kind.blind {
-            return;
-        }
         match self.random.below(7) {
             0 => {
                 self.laptop.rules = 1 - self.laptop.rules;

@@ -173,7 +173,11 @@ impl World {
                 continue;
             }
             let left = [&self.laptop.disk.tree, &self.agent.disk.tree];
-            let missed = self.ledger.missed(side, &at, &node, left, &self.recorded);
+            let missed = self.ledger.missed(side, &at, &node, left, |side, at, content| match side {
+                // The very bytes that were sent there, put there again by a hand, are not to be told from what was sent.
+                Side::Beta => self.had.iter().any(|(had, entry)| had == at && entry.content() == Some(content)),
+                Side::Alpha => false,
+            } || ledger::has(&self.recorded, at, content));
             assert!(missed.is_none(), "{at}: content of {side:?} is lost: {missed:?}");
         }
     }
