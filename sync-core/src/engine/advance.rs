@@ -315,7 +315,7 @@ impl Engine {
         for (path, (alpha, beta)) in now {
             let is_known = self.conflicts.get(path).is_some_and(|(was, is)| (was, is) == (alpha, beta));
             // What beta has there is certain once it has answered.
-            if !is_known && !(self.flight.touches(path) && holds(Rule::ToldWhenAnswered)) {
+            if !is_known && !self.flight.touches(path) {
                 self.conflicts.insert(path.clone(), (alpha.clone(), beta.clone()));
                 let (path, alpha, beta) = (path.clone(), alpha.clone(), beta.clone());
                 self.actions.push_back(Action::Report(Report::Conflict { path, alpha, beta }));

@@ -389,8 +389,12 @@ impl World {
                 self.wiped = true;
                 // What is under way to alpha is of a replica that is no more: it may have had elsewhere what goes here.
                 for operation in self.laptop.taken.iter().flat_map(|taken| &taken.operations) {
-                    if let Planned::Remove { old, .. } = operation {
-                        self.ledger.give_up(Some(old));
+                    match operation {
+                        Planned::Remove { old, .. } => self.ledger.give_up(Some(old)),
+                        Planned::Put { old: Some(old), .. } => {
+                            self.ledger.give_up(Some(&Node::from_entry(old.clone())));
+                        }
+                        Planned::MakeDirectory { .. } | Planned::Put { .. } | Planned::Move { .. } => {}
                     }
                 }
                 self.excused.extend(self.laptop.under_way());

@@ -14,12 +14,14 @@ impl World {
         }
         let at = self.random.pick(&agreed).clone();
         let is_dir = self.recorded.dir(&at).is_some();
-        match self.random.below(5) {
+        match self.random.below(7) {
             0 if !is_dir && self.kind.foreign => self.put_back_in_doubt(&at),
             1 if is_dir && self.kind.foreign => self.put_back_a_directory(&at),
             2 => self.switch_to_and_fro(&at),
             3 => self.keep_both_and_look(),
             4 if !is_dir && self.kind.blind => self.hide_what_was_sent(&at),
+            5 => self.move_to_and_fro(&at),
+            6 if self.kind.foreign => self.answer_late(),
             _ => {}
         }
     }
@@ -29,11 +31,15 @@ impl World {
         let before = self.laptop.disk.tree.clone();
         self.say(|| format!("alpha has {node:?} at {at} now"));
         set(&mut self.laptop.disk.tree, at, node);
+        self.note_alpha(&before, vec![at.clone()]);
+    }
+
+    fn note_alpha(&mut self, before: &Tree, hot: Vec<SyncPath>) {
         self.steps += 1;
         self.laptop.disk.remember();
-        self.ledger.hand(Side::Alpha, &before, &self.laptop.disk.tree);
+        self.ledger.hand(Side::Alpha, before, &self.laptop.disk.tree);
         let view = self.laptop.seen(&self.rules);
-        self.see(view, vec![at.clone()]);
+        self.see(view, hot);
         self.pump();
     }
 
@@ -81,7 +87,7 @@ impl World {
         self.agent.observe(None);
     }
 
-    /// A directory goes, and is there again before beta has said that it had to stay.
+    /// A directory goes, and is there again before beta has said that it had to stay. What is sent anew fails.
     fn put_back_a_directory(&mut self, at: &SyncPath) {
         let Ok(inside) = at.join_path(&path("o.o")) else { return };
         if self.agent.disk.tree.dir(at).is_none() {
@@ -91,9 +97,63 @@ impl World {
         let ignored = self.fresh(true);
         self.put_at_beta(&inside, Some(ignored));
         self.put_at_alpha(at, None);
-        self.put_at_alpha(at, agreed);
+        let faults = self.agent.disk.faults;
         self.deliver_all();
+        self.put_at_alpha(at, agreed);
+        self.agent.disk.faults = if self.random.one_in(2) { 1 } else { faults };
+        self.deliver_all();
+        self.agent.done();
+        self.agent.disk.faults = faults;
         self.agent.observe(Some(at));
+    }
+
+    /// Something is moved, and back, and then something else is done, faster than beta answers; and beta is looked at where it went.
+    fn move_to_and_fro(&mut self, at: &SyncPath) {
+        let to = path("to");
+        let Some(node) = self.laptop.disk.tree.get(at).cloned() else { return };
+        if self.laptop.disk.tree.get(&to).is_some() {
+            return;
+        }
+        for (from, to) in [(at, &to), (&to, at)] {
+            let before = self.laptop.disk.tree.clone();
+            self.laptop.disk.tree.remove(from);
+            set(&mut self.laptop.disk.tree, to, Some(node.clone()));
+            self.note_alpha(&before, vec![from.clone(), to.clone()]);
+        }
+        let last = self.fresh(false);
+        self.put_at_alpha(&path("last"), Some(last));
+        while !self.preparing[0].is_empty() {
+            self.prepare(0);
+        }
+        self.deliver(0);
+        self.agent.observe(Some(&to));
+        self.hear_much();
+        self.deliver_all();
+        self.hear_much();
+    }
+
+    /// Beta is asked whether a file is gone; before it has answered alpha has changed it, and when that has come it is deleted.
+    fn answer_late(&mut self) {
+        let tree = &self.laptop.disk.tree;
+        let is_file = |at: &&SyncPath| tree.get(at).is_some_and(|node| node.as_dir().is_none());
+        let Some(at) = self.engine.described.asked.values().flatten().find(is_file).cloned() else { return };
+        let changed = self.fresh(false);
+        self.put_at_alpha(&at, Some(changed));
+        self.deliver_all();
+        self.agent.done();
+        self.hear_much();
+        if self.agent.disk.tree.get(&at).is_some() {
+            self.put_at_beta(&at, None);
+            self.agent.observe(None);
+            self.hear_much();
+        }
+    }
+
+    fn hear_much(&mut self) {
+        for _ in 0..8 {
+            self.hear();
+            self.pump();
+        }
     }
 
     /// To another branch, back, and there again, faster than beta answers; and beta is looked at in the middle of it.
@@ -109,10 +169,7 @@ impl World {
         }
         self.deliver(0);
         self.agent.observe(Some(at));
-        for _ in 0..4 {
-            self.hear();
-            self.pump();
-        }
+        self.hear_much();
     }
 
     /// Both versions of a conflict are kept, and beta's is seen where it goes before beta has answered.
@@ -120,12 +177,15 @@ impl World {
         let Some(at) = self.engine.conflicts().map(|(at, _, _)| at.clone()).next() else { return };
         self.settle(&at, Keep::Both);
         self.pump();
+        let sent = self.preparing.iter().flatten().flat_map(|(_, operations)| operations);
+        let aside = sent.filter_map(|operation| match operation {
+            Planned::Move { from, to, .. } if *from == at => Some(to.clone()),
+            _ => None,
+        });
+        let Some(aside) = aside.last() else { return };
         self.deliver_all();
-        self.agent.observe(None);
-        for _ in 0..4 {
-            self.hear();
-            self.pump();
-        }
+        self.agent.observe(Some(&aside));
+        self.hear_much();
     }
 
     /// What was sent arrives, nobody says so, and then beta can't look at it.
