@@ -161,7 +161,9 @@ fn a_flush_of_a_root_that_is_only_observed_writes_nothing() {
         let mut seen = None;
         loop {
             match observations.recv_timeout(PATIENCE).unwrap() {
-                Observation::Scanned(told) | Observation::Changed(told) => seen = told.view.tree.get(&path("file")).map(Node::entry),
+                Observation::Scanned(told) | Observation::Changed(told) => {
+                    seen = told.view.tree.get(&path("file")).map(Node::entry)
+                }
                 Observation::Flushed(token) if token == round => break,
                 _ => {}
             }
