@@ -37,11 +37,12 @@ impl World {
         for operation in operations {
             match operation {
                 Planned::Put { path, entry, .. } => drop(self.had.insert((path.clone(), entry.clone()))),
-                Planned::Move { to, node, .. } => {
+                // What is moved aside is beta's own.
+                Planned::Move { to, node, .. } if !self.engine.known.asides.contains(to) => {
                     let moved = entries(node).map(|(below, node)| (to.join_path(&below).unwrap(), node.entry()));
                     self.had.extend(moved);
                 }
-                Planned::MakeDirectory { .. } | Planned::Remove { .. } => {}
+                Planned::MakeDirectory { .. } | Planned::Remove { .. } | Planned::Move { .. } => {}
             }
         }
         self.check_number(id);
