@@ -4,7 +4,7 @@
 //! plan may go on the urgent lane; the rest goes on the bulk lane. Lanes overtake each other, so that an operation near a
 //! path which another lane has in flight follows it on that lane, or waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_proto::SyncPath;
 
@@ -13,7 +13,7 @@ use super::{
     action::Recorded,
     doubtful::{Intent, intents},
     flight::Lane,
-    plan::{Plan, Planned, PlannedStream, plan},
+    plan::{MoveKey, Plan, Planned, PlannedStream, moved_from, moved_to, plan},
     receiver::Receiver,
     reconcile::{Choice, Guard, Limits, Reconciled, Sides, Step, reconcile, reconcile_at},
     rule::{Rule, holds},
@@ -51,6 +51,10 @@ impl Guard for Around<'_> {
 
     fn is_hidden(&self, path: &SyncPath) -> bool {
         self.0.described.is_hidden(path) && holds(Rule::HiddenIsThere)
+    }
+
+    fn is_known_gone(&self, path: &SyncPath) -> bool {
+        self.0.described.is_gone(path)
     }
 
     fn is_ours(&self, path: &SyncPath, node: &Node) -> bool {
@@ -198,10 +202,9 @@ impl Engine {
         if steps.is_empty() {
             return false;
         }
-        let is_free = |step: &&Step| !self.flight.urgent_touches(step.path());
-        let free: Vec<Step> =
-            if self.flight.has_urgent() { steps.iter().filter(is_free).cloned().collect() } else { Vec::new() };
-        let all_free = !self.flight.has_urgent() || free.len() == steps.len();
+        let is_free = |step: &Step| !self.flight.urgent_touches(step.path());
+        let all_free = !self.flight.has_urgent() || steps.iter().all(is_free);
+        let free = if all_free { Vec::new() } else { free_of(&steps, is_free) };
         let mut plan = self.plan(steps, truncated);
         if !all_free && self.lane(&plan) == Lane::Bulk {
             // What is near something on the urgent lane waits for that.
@@ -312,11 +315,18 @@ impl Engine {
         for (path, (alpha, beta)) in now {
             let is_known = self.conflicts.get(path).is_some_and(|(was, is)| (was, is) == (alpha, beta));
             // What beta has there is certain once it has answered.
-            if !is_known && !(self.flight.touches(path) && holds(Rule::ToldWhenAnswered)) {
+            if !is_known && !self.flight.touches(path) {
                 self.conflicts.insert(path.clone(), (alpha.clone(), beta.clone()));
                 let (path, alpha, beta) = (path.clone(), alpha.clone(), beta.clone());
                 self.actions.push_back(Action::Report(Report::Conflict { path, alpha, beta }));
             }
         }
     }
+}
+
+/// The steps that are free to be done, but for what others, which are not, could be made of by a move.
+fn free_of(steps: &[Step], is_free: impl Fn(&Step) -> bool) -> Vec<Step> {
+    let waiting: BTreeSet<MoveKey> = steps.iter().filter(|step| !is_free(step)).filter_map(moved_to).collect();
+    let is_wanted = |step: &Step| moved_from(step).is_some_and(|key| waiting.contains(&key));
+    steps.iter().filter(|step| is_free(step) && !is_wanted(step)).cloned().collect()
 }

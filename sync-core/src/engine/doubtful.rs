@@ -94,10 +94,12 @@ impl Doubtful {
             && std::iter::successors(Some(path.clone()), SyncPath::parent).any(|above| self.removed.contains(&above))
     }
 
-    /// Whether something was sent to `path`, alone or in a subtree, or was to go, and nothing has been agreed on there since.
+    /// Whether something was sent to `path`, above it or beneath, or was to go there, and nothing has been agreed on there since.
     pub(super) fn is_unsettled(&self, path: &SyncPath) -> bool {
         !self.unsettled.is_empty()
-            && std::iter::successors(Some(path.clone()), SyncPath::parent).any(|above| self.unsettled.contains(&above))
+            && (std::iter::successors(Some(path.clone()), SyncPath::parent)
+                .any(|above| self.unsettled.contains(&above))
+                || self.unsettled.range(path..).next().is_some_and(|beneath| beneath.starts_with(path)))
     }
 
     /// Both sides have agreed anew.

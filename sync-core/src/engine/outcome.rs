@@ -89,8 +89,7 @@ impl Engine {
     }
 
     fn settle(&mut self, as_foreseen: bool) {
-        let left_out = !self.known.foresees_all() && holds(Rule::ForeseenAnew);
-        if !as_foreseen || left_out || self.flight.is_empty() {
+        if !as_foreseen || !self.known.foresees_all() || self.flight.is_empty() {
             self.known.foresee(&self.flight);
         }
         self.advance();

@@ -279,6 +279,16 @@ impl MoveKey {
     }
 }
 
+/// What a removal would leave for another path.
+pub(super) fn moved_from(step: &Step) -> Option<MoveKey> {
+    if let Step::Remove { old, .. } = step { MoveKey::of(old) } else { None }
+}
+
+/// What would be moved there, if it were removed elsewhere.
+pub(super) fn moved_to(step: &Step) -> Option<MoveKey> {
+    if let Step::Create { new, .. } = step { MoveKey::of(new) } else { None }
+}
+
 struct Planner<'a> {
     whole: &'a dyn Fn(&SyncPath) -> bool,
     copies: &'a mut Copies,

@@ -111,6 +111,11 @@ pub trait Guard {
         false
     }
 
+    /// Beta does not show it, and has said when it was asked that nothing stands there.
+    fn is_known_gone(&self, _path: &SyncPath) -> bool {
+        false
+    }
+
     /// `node`, which stands at the path at beta, was sent there, though beta could not say so before the link was lost.
     fn is_ours(&self, _path: &SyncPath, _node: &Node) -> bool {
         false

@@ -56,12 +56,8 @@ pub(super) enum Rule {
     UnsettledIsKept,
     /// What has gone out of a directory that stayed went by us.
     GoneByUs,
-    /// What was left out of what is foreseen is foreseen anew after an answer.
-    ForeseenAnew,
     /// What is beta's own is moved aside once.
     AsideOnce,
-    /// A conflict is told of when beta has answered.
-    ToldWhenAnswered,
     /// What was sent is out of mind only when all is known.
     InMindUntilKnown,
     /// An emptied root is taken for an accident.

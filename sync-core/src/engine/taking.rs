@@ -16,7 +16,7 @@ use super::{
     Action, Engine, PeerFault, Report, Side,
     flight::{Flight, Lane, Sent},
     outcome::Done,
-    plan::{MoveKey, Planned, PlannedStream, plan},
+    plan::{MoveKey, Planned, PlannedStream, moved_from, moved_to, plan},
     reconcile::Step,
     rule::{Rule, holds},
     view::View,
@@ -188,14 +188,4 @@ impl Engine {
         }
         asked
     }
-}
-
-/// What a removal would leave for another path.
-fn moved_from(step: &Step) -> Option<MoveKey> {
-    if let Step::Remove { old, .. } = step { MoveKey::of(old) } else { None }
-}
-
-/// What would be moved there, if it were removed elsewhere.
-fn moved_to(step: &Step) -> Option<MoveKey> {
-    if let Step::Create { new, .. } = step { MoveKey::of(new) } else { None }
 }

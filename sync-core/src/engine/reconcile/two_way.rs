@@ -51,7 +51,13 @@ impl Walk<'_> {
             // It may be there, and only not have been seen.
             return None;
         }
-        if unchanged && self.goes(side, path, node) {
+        // A hand may have put it back after something else had come to beta, and that is what was deleted there.
+        let put_back = unchanged && !self.is_untouched(side, path, node, synced);
+        let is_dir = node.as_dir().is_some();
+        if put_back && !is_dir && self.limits.guard.is_known_gone(path) {
+            return self.wanted(path, node);
+        }
+        if unchanged && !(put_back && is_dir) && self.goes(side, path, node) {
             return None;
         }
         match (node, synced) {
@@ -64,7 +70,14 @@ impl Walk<'_> {
         }
     }
 
-    /// The other side deleted what is as both had agreed on: it goes, unless there is a reason why it may not as a whole.
+    /// Whether no hand has been at what a side has since both agreed on it. At alpha a hand may have put it back after something
+    /// else had come to beta: as long as that is in doubt, it counts as changed.
+    fn is_untouched(&self, side: Side, path: &SyncPath, node: &Node, synced: Option<&Node>) -> bool {
+        self.is_unchanged(side, path, node, synced) && (side == Side::Beta || !self.limits.guard.is_unsettled(path))
+    }
+
+    /// The other side deleted what is as both had agreed on: it goes, unless there is a reason why it may not as a whole. At
+    /// alpha that is a question first, which beta answers.
     fn goes(&mut self, side: Side, path: &SyncPath, node: &Node) -> bool {
         let hidden = side == Side::Alpha && self.limits.guard.is_hidden(path);
         let goes = !hidden && self.is_whole(side, path, node);
@@ -128,10 +141,7 @@ impl Walk<'_> {
             Some(Choice::Keep(side)) => Some(side),
             // First of all: what was sent to beta is no change by other hands, though alpha may be back at what was agreed on.
             None if self.is_unchanged(Side::Beta, path, beta, synced) => Some(Side::Alpha),
-            // A hand may have put back there what was agreed on, after something else had come to beta.
-            None if self.is_unchanged(Side::Alpha, path, alpha, synced) && !self.limits.guard.is_unsettled(path) => {
-                Some(Side::Beta)
-            }
+            None if self.is_untouched(Side::Alpha, path, alpha, synced) => Some(Side::Beta),
             None if !holds(Rule::ConflictIsKept) => Some(Side::Alpha),
             None => (self.mode == Mode::TwoWayResolved).then_some(Side::Alpha),
         };

@@ -342,7 +342,7 @@ fn what_is_changed_as_soon_as_it_has_come_is_no_conflict() {
 /// What is beta's own is moved aside once, though a part of it is seen there before beta has answered: what was sent twice would
 /// count as sent there, and be removed as what alpha does not have.
 #[test]
-fn what_is_being_moved_aside_is_not_moved_again() {
+pub(super) fn what_is_being_moved_aside_is_not_moved_again() {
     let mut engine = in_sync(Mode::TwoWaySafe, &tree(&[("z", file(9))]));
     engine.handle_alpha(update(&tree(&[("a", file(1)), ("z", file(9))]), &["a"]));
     let (id, _) = sent(&mut engine);

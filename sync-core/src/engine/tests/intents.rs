@@ -253,3 +253,44 @@ fn what_alpha_put_back_in_doubt_is_a_change() {
         assert!(all(&mut engine).iter().any(|action| matches!(action, Action::Take { .. })), "agreed on since");
     }
 }
+
+/// The same, and a hand at beta has deleted what had come: a change beats a deletion, once beta has said that it is one.
+#[test]
+fn what_alpha_put_back_in_doubt_is_not_deleted() {
+    let z = ("z", file(9));
+    let alpha = tree(&[("d/e", file(3)), ("d/f", file(1)), z.clone()]);
+    let whole = tree(&[("d/f", file(2))]).get(&path("d")).cloned();
+    let nothing = tree(std::slice::from_ref(&z));
+    let bare = tree(&[("d", directory()), z]);
+    let check = |sent: (SyncPath, Option<Node>), beta: &Tree, there: bool, expected: &[&str]| {
+        let past = Past { synced: alpha.clone(), sent: vec![sent] };
+        let (mut engine, actions) = restarted_in(Mode::TwoWaySafe, &alpha, beta, past);
+        let mut puts = Vec::new();
+        let mut next = actions;
+        while let Some(action) = next.pop() {
+            match action {
+                Action::Describe { id, paths } => {
+                    engine.handle_described(id, vec![there; paths.len()], NOW).unwrap();
+                    next.extend(all(&mut engine));
+                }
+                Action::Send { operations, .. } => {
+                    puts.extend(operations.iter().map(|operation| operation.path().to_string()));
+                }
+                Action::Take { operations, .. } => {
+                    let others = operations.iter().find(|operation| operation.path().starts_with(&path("d/f")));
+                    assert_eq!(others, None, "{beta:?}");
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(puts, expected, "{beta:?}");
+    };
+    for beta in [&nothing, &bare] {
+        let made: &[&str] = if beta.get(&path("d")).is_none() { &["d"] } else { &[] };
+        check((path("d/f"), Some(file(2))), beta, false, &[made, &["d/f"]].concat());
+        check((path("d/f"), Some(file(2))), beta, true, &[]);
+        check((path("d"), whole.clone()), beta, false, &[made, &["d/e", "d/f"]].concat());
+        // Nothing of it is in doubt: it goes.
+        check((path("z"), Some(file(2))), beta, true, &[]);
+    }
+}

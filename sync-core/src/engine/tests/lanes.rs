@@ -88,6 +88,29 @@ fn bulk_waits_for_what_is_urgent_near_it() {
     assert_eq!(third.iter().map(|(_, _, operations)| operations.len()).sum::<usize>(), 2000);
 }
 
+/// Files are moved to where something urgent is under way: what they are made of waits with them.
+#[test]
+fn what_waits_for_the_urgent_lane_can_still_be_moved() {
+    let mut alpha = Tree::new();
+    many(&mut alpha, "from", 2000, 10);
+    let mut engine = in_sync(Mode::OneWaySafe, &alpha);
+    insert(&mut alpha, "to", directory());
+    engine.handle_alpha(update(&alpha, &["to"]));
+    let first = batches(&drain(&mut engine));
+    assert!(matches!(&first[..], [(_, true, _)]));
+    for (below, node, _) in crate::tree::walk(alpha.clone().dir(&path("from")).unwrap()) {
+        insert(&mut alpha, &format!("to/{below}"), node.clone());
+        alpha.remove(&path(&format!("from/{below}")));
+    }
+    engine.handle_alpha(update(&alpha, &[]));
+    assert_eq!(batches(&drain(&mut engine)), [], "nothing goes before what is made of it can");
+    all_applied(&mut engine, first[0].0, 1);
+    let sent = batches(&drain(&mut engine));
+    let operations: Vec<&Planned> = sent.iter().flat_map(|(_, _, operations)| operations).collect();
+    assert_eq!(operations.len(), 2000);
+    assert!(operations.iter().all(|operation| matches!(operation, Planned::Move { .. })), "{operations:?}");
+}
+
 #[test]
 fn no_more_batches_are_in_flight_than_the_agent_takes() {
     let mut alpha = Tree::new();

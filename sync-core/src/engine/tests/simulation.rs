@@ -13,6 +13,7 @@ mod disk;
 mod hand;
 mod judge;
 mod ledger;
+mod ploys;
 pub(super) mod random;
 
 use std::{
@@ -224,16 +225,14 @@ impl World {
             34..=35 => self.do_at_alpha(),
             36..=37 => self.answer_at_alpha(),
             38 => self.decide(),
-            _ => self.confuse(),
+            _ if self.kind.blind && self.random.one_in(2) => self.confuse(),
+            _ => self.ploy(),
         }
         self.pump();
     }
 
     /// What is ignored, or can't be seen, changes.
     fn confuse(&mut self) {
-        if !self.kind.blind {
-            return;
-        }
         match self.random.below(7) {
             0 => {
                 self.laptop.rules = 1 - self.laptop.rules;
@@ -381,25 +380,32 @@ impl World {
                 let view = self.laptop.view.clone();
                 self.see(view, Vec::new());
             }
-            3..=4 => {
-                self.cut();
-                self.say(|| "beta is empty".to_owned());
-                self.stale.clear();
-                self.ledger.wiped(&self.agent.disk.tree, &self.laptop.disk.tree);
-                self.agent.wipe();
-                self.wiped = true;
-                // What is under way to alpha is of a replica that is no more: it may have had elsewhere what goes here.
-                for operation in self.laptop.taken.iter().flat_map(|taken| &taken.operations) {
-                    if let Planned::Remove { old, .. } = operation {
-                        self.ledger.give_up(Some(old));
-                    }
-                }
-                self.excused.extend(self.laptop.under_way());
-            }
+            3..=4 => self.lose_beta(),
             _ if self.random.one_in(2) => self.empty_alpha(),
             _ if self.kind.foreign => self.empty_beta(),
             _ => {}
         }
+    }
+
+    /// The pod comes back with nothing: another replica.
+    fn lose_beta(&mut self) {
+        self.cut();
+        self.say(|| "beta is empty".to_owned());
+        self.stale.clear();
+        self.ledger.wiped(&self.agent.disk.tree, &self.laptop.disk.tree);
+        self.agent.wipe();
+        self.wiped = true;
+        // What is under way to alpha is of a replica that is no more: it may have had elsewhere what goes here.
+        for operation in self.laptop.taken.iter().flat_map(|taken| &taken.operations) {
+            match operation {
+                Planned::Remove { old, .. } => self.ledger.give_up(Some(old)),
+                Planned::Put { old: Some(old), .. } => {
+                    self.ledger.give_up(Some(&Node::from_entry(old.clone())));
+                }
+                Planned::MakeDirectory { .. } | Planned::Put { .. } | Planned::Move { .. } => {}
+            }
+        }
+        self.excused.extend(self.laptop.under_way());
     }
 
     pub(super) fn pump(&mut self) {
@@ -568,7 +574,7 @@ fn kind(seed: u64) -> Kind {
     Kind { mode, foreign: bit(3) || bit(7), faults: bit(4), blind: bit(5), crashes: bit(6) }
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|number| number.parse().ok())
 }
 

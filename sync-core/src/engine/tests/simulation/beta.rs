@@ -10,7 +10,13 @@ impl World {
         let before = self.agent.disk.tree.clone();
         let aimed = self.aim();
         let tree = &mut self.agent.disk.tree;
+        // It has come back since it was said that nothing stands there, and goes again.
+        let back = self.engine.described.gone.iter().find(|at| tree.get(at).is_some()).cloned();
         let touched = match aimed {
+            _ if back.is_some() && self.random.one_in(2) => {
+                tree.remove(back.as_ref().unwrap());
+                back.into_iter().collect()
+            }
             Some(at) => hand::change_at(tree, &at, &self.recorded, &mut self.random, &mut self.next_content, true),
             None => hand::change(tree, &mut self.random, &mut self.next_content, true),
         };

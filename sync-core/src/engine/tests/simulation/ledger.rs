@@ -65,7 +65,8 @@ impl Ledger {
         self.given_up.extend(gone.difference(&left));
     }
 
-    /// The first content in `node`, which stood at `at` on a side, that is missed, where this is what both sides still have.
+    /// The first content in `node`, which stood at `at` on a side, that is missed, where this is what both sides still have, this
+    /// what was agreed on, and that what was sent to that very path.
     pub(super) fn missed(
         &self,
         side: Side,
@@ -73,6 +74,7 @@ impl Ledger {
         node: &Node,
         left: [&Tree; 2],
         agreed: &Tree,
+        was_sent: impl Fn(&SyncPath, ContentId) -> bool,
     ) -> Option<ContentId> {
         let is_there = |content: &ContentId| {
             let mut left = left.into_iter().flat_map(|tree| walk(tree.root()));
@@ -82,7 +84,9 @@ impl Ledger {
         let is_taken =
             |at: SyncPath, content| has(agreed, &at, content) && self.taken_away.contains(&(side.other(), at, content));
         placed(at, Some(node))
-            .find(|(at, content)| is_missed(content) && !is_there(content) && !is_taken(at.clone(), *content))
+            .find(|(at, content)| {
+                is_missed(content) && !is_there(content) && !was_sent(at, *content) && !is_taken(at.clone(), *content)
+            })
             .map(|(_, content)| content)
     }
 }
