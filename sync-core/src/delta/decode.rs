@@ -80,8 +80,8 @@ impl Decoder {
         Self::default()
     }
 
-    /// Applies `delta` to `base`. What comes out has exactly `len` bytes; no more memory is taken than for these. The
-    /// caller bounds `len`, and verifies the hash of what comes out: with another base than the sender's it is wrong.
+    /// Applies `delta` to `base`. What comes out has exactly `len` bytes; no more memory is taken than for these and one
+    /// section. The caller bounds `len`, and verifies the hash of what comes out: with another base than the sender's it is wrong.
     pub fn decode(&mut self, base: &[u8], delta: &[u8], len: u64) -> Result<Vec<u8>, DeltaError> {
         if let Some((&KIND_SECTIONS, sections)) = delta.split_first() {
             return self.assemble(base, sections, len);
@@ -125,15 +125,16 @@ impl Decoder {
             let layout = Layout::read(&plan, section.pieces, from, base.len())?;
             let room = len.checked_sub(new.len() as u64).filter(|room| layout.total as u64 <= *room);
             room.ok_or(DeltaError::WrongLength { declared: len })?;
-            let near = section
-                .fresh
-                .is_zstd()
-                .then(|| layout.gather(base, from, &mut budget).ok_or(DeltaError::MalformedSection));
-            let near = near.transpose()?.unwrap_or_default();
+            let near = match &section.fresh {
+                Packed::Zstd(_) => layout.gather(base, from, &mut budget).ok_or(DeltaError::MalformedSection)?,
+                Packed::Raw(_) => Vec::new(),
+            };
             let fresh = self.unpack(section.fresh, &near, layout.fresh)?;
+            if fresh.len() != layout.fresh {
+                return Err(DeltaError::MalformedSection);
+            }
             new.try_reserve_exact(layout.total).map_err(|_| DeltaError::NoMemory { declared: len })?;
-            let mut rest =
-                fresh.get(..).filter(|fresh| fresh.len() == layout.fresh).ok_or(DeltaError::MalformedSection)?;
+            let mut rest = fresh.as_ref();
             for piece in layout.pieces {
                 let (now, later) = rest.split_at_checked(piece.fresh).ok_or(DeltaError::MalformedSection)?;
                 new.extend_from_slice(now);

@@ -39,12 +39,8 @@ impl<'a> Packed<'a> {
         }
     }
 
-    pub(super) fn is_zstd(&self) -> bool {
-        matches!(self, Self::Zstd(_))
-    }
-
     fn form(&self, zstd: u8) -> u8 {
-        if self.is_zstd() { zstd } else { 0 }
+        if matches!(self, Self::Zstd(_)) { zstd } else { 0 }
     }
 
     fn new(bytes: &'a [u8], is_zstd: bool) -> Self {
