@@ -35,8 +35,13 @@ impl World {
     /// An operation at beta needs evidence, and fits the limits.
     pub(super) fn check_sent(&mut self, id: BatchId, operations: &[Planned]) {
         for operation in operations {
-            if let Planned::Put { path, entry, .. } = operation {
-                self.had.insert((path.clone(), entry.clone()));
+            match operation {
+                Planned::Put { path, entry, .. } => drop(self.had.insert((path.clone(), entry.clone()))),
+                Planned::Move { to, node, .. } => {
+                    let moved = entries(node).map(|(below, node)| (to.join_path(&below).unwrap(), node.entry()));
+                    self.had.extend(moved);
+                }
+                Planned::MakeDirectory { .. } | Planned::Remove { .. } => {}
             }
         }
         self.check_number(id);
