@@ -45,6 +45,32 @@ pub fn delta_round_trip(data: &[u8]) {
     }
 }
 
+/// Edits of content that is large enough to be said in sections, four bytes each: what is done, where, how much.
+pub fn delta_sections(data: &[u8]) {
+    let base = pattern(300_000);
+    let mut new = base.clone();
+    for edit in data.chunks_exact(4).take(64) {
+        let &[what, at_low, at_high, len] = edit else { unreachable!("chunks are exact") };
+        let at = (usize::from(u16::from_le_bytes([at_low, at_high])) * 5).min(new.len());
+        let len = usize::from(len) * (1 + usize::from(what >> 4));
+        let end = (at + len).min(new.len());
+        match what % 5 {
+            0 => drop(new.splice(at..at, data.iter().cycle().copied().take(len))),
+            1 => drop(new.drain(at..end)),
+            2 => new[at..end].iter_mut().for_each(|byte| *byte = byte.wrapping_add(what | 1)),
+            3 => new.rotate_left(at),
+            _ => new.truncate(new.len() - len.min(new.len() / 8)),
+        }
+    }
+    let mut encoder = Encoder::new();
+    for effort in [Effort::Fast, Effort::Thorough] {
+        let delta = encoder.encode(&base, &new, effort);
+        assert!(delta.len() <= new.len() + Encoder::OVERHEAD_BYTES_MAX);
+        assert!(decode_delta(&base, &delta, new.len() as u64).as_deref() == Ok(&new[..]), "another content");
+        assert!(decode_delta(&base, &delta, new.len() as u64 + 1).is_err());
+    }
+}
+
 fn header(content: &[u8], recipe: bool) -> FileHeader {
     let content_id = ContentId(*blake3::hash(content).as_bytes());
     FileHeader {

@@ -13,7 +13,7 @@ mod vocabulary;
 mod wire;
 
 pub use chunks::chunks;
-pub use content::{delta_decode, delta_round_trip, file_receiver, pattern, zstd_bound};
+pub use content::{delta_decode, delta_round_trip, delta_sections, file_receiver, pattern, zstd_bound};
 pub use disk::batches_on_disk;
 pub use engine::engine_peer;
 pub use ignore::ignore_file;

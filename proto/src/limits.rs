@@ -63,3 +63,9 @@ pub const FETCHES_IN_FLIGHT_MAX: usize = 16;
 pub const DESCRIBE_PATHS_MAX: usize = 4096;
 /// Longest file, in bytes, whose content is given in a `Fetched`. A longer one is streamed.
 pub const FETCHED_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Most pieces in one section of a delta.
+pub const SECTION_PIECES_MAX: usize = 16_384;
+/// Most fresh bytes in one section of a delta.
+pub const SECTION_FRESH_BYTES_MAX: usize = 8 << 20;
+/// Most bytes of the base, context not counted, that the fresh bytes in one section of a delta may refer to.
+pub const SECTION_NEAR_BYTES_MAX: usize = 32 << 20;

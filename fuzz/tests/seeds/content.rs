@@ -52,6 +52,22 @@ pub(crate) fn deltas() -> Vec<(String, Vec<u8>)> {
         raw(8, b"abc", &[2, 3, 0, 1, 2, 0x20, 5, 0x2b, 0, 0, b'z']),
         raw(500, b"abc", &[0, 0x80, 0x80, 0]),
         raw(500, b"\x37\xa4\x30\xecabcd", &[1, 0, 0, 0x20, 2, 0x11, 0, 0, b'x', b'y']),
+        // In sections.
+        raw(6, b"abcdefgh", &[3, 2, 0, 6, 1, 2, 3, 0, 9, 2, 1, b'X']),
+        raw(8, b"abcdefgh", &[3, 1, 2, 3, 5, 0, 3, 6, 0x20, 5, 0x2b, 0, 0, b'z']),
+        raw(5, b"abcdefgh", &[3, 1, 0, 3, 0, 0, 2, 0, 1, 0, 3, 1, 0, 2, 1, b'X']),
+    ])
+}
+
+pub(crate) fn sections() -> Vec<(String, Vec<u8>)> {
+    numbered([
+        vec![0, 0, 40, 9],
+        vec![0, 0, 40, 9, 0, 0, 90, 3, 0xf1, 0, 150, 255, 3, 0, 100, 0],
+        // Overwritten in many places.
+        (0..60).flat_map(|place| [2, 17, place * 4, 12]).collect(),
+        // One long stretch after the other gone, and turned around.
+        (0..12).flat_map(|place| [0xf1, 99, place * 9, 200, 3, 7, 31, 0]).collect(),
+        vec![4, 0, 0, 255, 0xf4, 0, 0, 255, 0xf0, 0, 255, 255],
     ])
 }
 

@@ -1,71 +1,38 @@
 //! New content to a delta.
 
-use std::{io::Cursor, ops::Range};
+use std::ops::Range;
 
-use zstd_safe::{CCtx, CParameter, FrameFormat, compress_bound};
+use sync_proto::limits::SECTION_FRESH_BYTES_MAX;
+use zstd_safe::compress_bound;
 
-use super::format::{DICTIONARY_MAGIC, HEADER_BYTES_MAX, Header, Middle};
+use super::align::align;
+use super::compress::{Compressor, FRAME_MAGIC, Likeness, REUSE_BYTES_MAX};
+use super::effort::Effort;
+use super::format::{DICTIONARY_MAGIC, HEADER_BYTES_MAX, HEADER_BYTES_MIN, Header, KIND_SECTIONS, Middle};
+use super::plan::Piece;
+use super::section::{GatherBudget, Layout, Packed, Section};
+use super::trim::{common_prefix, common_suffix};
 
-/// Up to this many bytes the middle is not worth a try: a zstd frame alone takes about as much.
+/// Up to this many bytes are not worth a try: a zstd frame alone takes about as much.
 const RAW_BYTES_MAX: usize = 12;
 
-/// Up to this many bytes of base and middle together one context is used again and again. That saves about 20 µs a
-/// delta, most of the time of a small one. Beyond it the tables of the match finder no longer hold the whole base and
-/// long-distance matching is needed, for which a context has to be tied to its base: those are made anew.
-const REUSE_BYTES_MAX: usize = 256 << 10;
-
-/// How much of the base beside the middle is looked at by [`Effort::Fast`]: this many bytes on each side, or
-/// [`REACH_FACTOR`] times the middle where that is more. To look at all of a large base for a small middle costs more
-/// time than it can save on any link.
+/// How much of a large base beside the middle is looked at: this many bytes on each side, or [`REACH_FACTOR`] times the
+/// middle where that is more. To look at all of a large base for a small middle costs more time than it can save on any
+/// link.
 const REACH_BYTES_MIN: usize = 16 << 10;
 
 /// See [`REACH_BYTES_MIN`].
 const REACH_FACTOR: usize = 16;
 
-/// Largest window, as a power of two: all that is in reach of a frame.
-const WINDOW_LOG_MAX: u32 = 27;
-
-/// The first bytes of a zstd frame, which do not travel.
-const FRAME_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
-
-/// How much time a delta may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Effort {
-    /// For a fast link: some microseconds for a source file.
-    #[default]
-    Fast,
-    /// For a slow link: up to some milliseconds for a source file, for a payload that is a little smaller.
-    Thorough,
-}
-
-impl Effort {
-    /// The zstd level where the match finder's tables hold all of the base.
-    fn level(self) -> i32 {
-        match self {
-            Self::Fast => 3,
-            Self::Thorough => 12,
-        }
-    }
-
-    /// The zstd level beside long-distance matching. Level 1 is the faster one and finds more than level 3: 766 bytes in
-    /// 5 ms for two edits in 8 MiB of noise, instead of 11,322 in 8. 12 takes four times as long as 9 for the same bytes.
-    fn level_far(self) -> i32 {
-        match self {
-            Self::Fast => 1,
-            Self::Thorough => 9,
-        }
-    }
-}
-
 /// Makes deltas. Holds a compression context, so that one encoder is best used for many deltas, one at a time.
 #[derive(Default)]
 pub struct Encoder {
-    context: CCtx<'static>,
+    compressor: Compressor,
 }
 
 impl std::fmt::Debug for Encoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Encoder").field("context_bytes", &self.context.sizeof()).finish()
+        f.debug_struct("Encoder").field("context_bytes", &self.compressor.context_bytes()).finish()
     }
 }
 
@@ -81,106 +48,163 @@ impl Encoder {
     /// Says `new` as a delta against `base`. What comes out is never more than [`Self::OVERHEAD_BYTES_MAX`] bytes longer
     /// than `new`; where that is all it saves, content without a base may be the better way to send it.
     pub fn encode(&mut self, base: &[u8], new: &[u8], effort: Effort) -> Vec<u8> {
+        let edit = Edit::new(base, new);
+        if edit.middle.len() <= RAW_BYTES_MAX {
+            return edit.raw();
+        }
+        let small = base.len() + new.len() <= REUSE_BYTES_MAX;
+        let reach = if small && effort == Effort::Thorough { 0..base.len() } else { edit.reach() };
+        let beside = reach.len() + edit.middle.len() <= REUSE_BYTES_MAX;
+        let framed = beside.then(|| edit.framed(&mut self.compressor, reach.clone(), effort)).flatten();
+        if beside && (small || effort == Effort::Fast) {
+            return edit.shortest([framed, None]);
+        }
+        if let Some(pieces) = align(base, new) {
+            return edit.shortest([framed, in_sections(&mut self.compressor, base, new, pieces, effort)]);
+        }
+        let reach = if effort == Effort::Thorough { 0..base.len() } else { reach };
+        edit.shortest([framed, edit.framed(&mut self.compressor, reach, effort)])
+    }
+}
+
+/// New content with what it has in common with its base at either end taken off.
+struct Edit<'a> {
+    base: &'a [u8],
+    prefix: usize,
+    suffix: usize,
+    middle: &'a [u8],
+}
+
+impl<'a> Edit<'a> {
+    fn new(base: &'a [u8], new: &'a [u8]) -> Self {
         let prefix = common_prefix(base, new);
         let (base_rest, new_rest) = (base.get(prefix..).unwrap_or_default(), new.get(prefix..).unwrap_or_default());
         let suffix = common_suffix(base_rest, new_rest);
         let middle = new_rest.get(..new_rest.len() - suffix).unwrap_or_default();
+        Self { base, prefix, suffix, middle }
+    }
 
-        let mut raw = Vec::with_capacity(HEADER_BYTES_MAX);
-        Header { prefix, suffix, middle: Middle::Raw }.write(base.len(), &mut raw);
-        if middle.len() > RAW_BYTES_MAX {
-            let near = reach(base, prefix..base.len() - suffix, middle.len(), effort);
-            let mut delta = Vec::with_capacity(HEADER_BYTES_MAX + FRAME_MAGIC.len() + compress_bound(middle.len()));
-            Header { prefix, suffix, middle: Middle::Zstd(near.clone()) }.write(base.len(), &mut delta);
-            let dictionary = base.get(near).unwrap_or_default();
-            // What can't be compressed (no memory for the tables) is left as it is: right, only larger.
-            let compressed = self.compress(dictionary, middle, effort, &mut delta).is_some();
-            if compressed && delta.len() < raw.len() + middle.len() {
+    /// The shortest of what could be made, or the middle as it is. What can't be made, for want of memory, leaves what
+    /// there is: right, only longer.
+    fn shortest(&self, made: [Option<Vec<u8>>; 2]) -> Vec<u8> {
+        match made.into_iter().flatten().min_by_key(Vec::len) {
+            Some(mut delta) if delta.len() < HEADER_BYTES_MIN + self.middle.len() => {
                 // Room was made for the worst case; deltas wait in queues.
                 delta.shrink_to_fit();
-                return delta;
+                delta
             }
+            _ => self.raw(),
         }
-        raw.extend_from_slice(middle);
-        raw
     }
 
-    /// Appends `middle` as a frame without magic; `None` where zstd failed.
-    fn compress(&mut self, dictionary: &[u8], middle: &[u8], effort: Effort, delta: &mut Vec<u8>) -> Option<()> {
-        if dictionary.len() + middle.len() > REUSE_BYTES_MAX {
-            return compress_far(dictionary, middle, effort, delta);
+    fn raw(&self) -> Vec<u8> {
+        let mut delta = Vec::with_capacity(HEADER_BYTES_MAX + self.middle.len());
+        self.header(Middle::Raw).write(self.base.len(), &mut delta);
+        delta.extend_from_slice(self.middle);
+        delta
+    }
+
+    /// The middle as a frame that may refer to this part of the base.
+    fn framed(&self, compressor: &mut Compressor, near: Range<usize>, effort: Effort) -> Option<Vec<u8>> {
+        let near = match self.base.get(near.clone()) {
+            Some(part) if part.starts_with(&DICTIONARY_MAGIC) => near.start + 1..near.end,
+            _ => near,
+        };
+        let mut delta = Vec::with_capacity(HEADER_BYTES_MAX + FRAME_MAGIC.len() + compress_bound(self.middle.len()));
+        self.header(Middle::Zstd(near.clone())).write(self.base.len(), &mut delta);
+        compressor.append(self.base.get(near)?, self.middle, Likeness::Far, effort, &mut delta)?;
+        Some(delta)
+    }
+
+    fn header(&self, middle: Middle) -> Header {
+        Header { prefix: self.prefix, suffix: self.suffix, middle }
+    }
+
+    /// The part of the base around what the middle stands in place of.
+    fn reach(&self) -> Range<usize> {
+        let reach = REACH_BYTES_MIN.max(self.middle.len().saturating_mul(REACH_FACTOR));
+        let end = (self.base.len() - self.suffix).saturating_add(reach).min(self.base.len());
+        self.prefix.saturating_sub(reach)..end
+    }
+}
+
+/// Content in sections: what the base holds anywhere is copied, the rest is said beside what it stands in place of.
+fn in_sections(
+    compressor: &mut Compressor,
+    base: &[u8],
+    new: &[u8],
+    pieces: Vec<Piece>,
+    effort: Effort,
+) -> Option<Vec<u8>> {
+    let mut writer = SectionWriter {
+        compressor,
+        base,
+        effort,
+        budget: GatherBudget::new(base.len(), new.len()),
+        from: 0,
+        delta: vec![KIND_SECTIONS],
+    };
+    let (mut layout, mut from, mut rest) = (Layout::default(), 0, new);
+    for piece in pieces.into_iter().flat_map(divided) {
+        let end = piece.copy.end;
+        if layout.push(piece.clone(), from, base.len()).is_none() {
+            let (now, later) = rest.split_at_checked(layout.total)?;
+            writer.write(now, &layout)?;
+            (layout, rest) = (Layout::default(), later);
+            layout.push(piece, from, base.len())?;
         }
-        let start = delta.len();
-        let mut out = after(delta);
-        self.context.compress_using_dict(&mut out, middle, dictionary, effort.level()).ok()?;
-        // One-shot calls know frames with a magic only.
-        (delta.get(start..)?.starts_with(&FRAME_MAGIC)).then(|| delta.drain(start..start + FRAME_MAGIC.len()))?;
+        from = end;
+    }
+    writer.write(rest, &layout)?;
+    Some(writer.delta)
+}
+
+/// Writes one section after the other.
+struct SectionWriter<'a> {
+    compressor: &'a mut Compressor,
+    base: &'a [u8],
+    effort: Effort,
+    budget: GatherBudget,
+    /// Where the last copy of the section before ended.
+    from: usize,
+    delta: Vec<u8>,
+}
+
+impl SectionWriter<'_> {
+    /// Appends a section that says `content`.
+    fn write(&mut self, content: &[u8], layout: &Layout) -> Option<()> {
+        let near = layout.gather(self.base, self.from, &mut self.budget)?;
+        let (mut plan, mut fresh) = (Vec::new(), Vec::with_capacity(layout.fresh));
+        let mut rest = content;
+        for piece in &layout.pieces {
+            piece.write(self.from, &mut plan);
+            self.from = piece.copy.end;
+            let (now, later) = rest.split_at_checked(piece.fresh)?;
+            fresh.extend_from_slice(now);
+            rest = later.get(piece.copy.len()..)?;
+        }
+        let (plan, fresh) = (self.pack(&[], plan), self.pack(&near, fresh));
+        Section { pieces: layout.pieces.len(), plan, fresh }.write(&mut self.delta);
         Some(())
     }
-}
 
-/// A place to write to behind what `bytes` hold, up to their capacity.
-fn after(bytes: &mut Vec<u8>) -> Cursor<&mut Vec<u8>> {
-    let mut cursor = Cursor::new(bytes);
-    cursor.set_position(cursor.get_ref().len() as u64);
-    cursor
-}
-
-/// Appends `middle` as a frame that may refer to all of a dictionary of any size.
-fn compress_far(dictionary: &[u8], middle: &[u8], effort: Effort, delta: &mut Vec<u8>) -> Option<()> {
-    let total = dictionary.len() + middle.len();
-    let window = (usize::BITS - total.leading_zeros()).min(WINDOW_LOG_MAX);
-    let mut context = CCtx::try_create()?;
-    for parameter in [
-        CParameter::Format(FrameFormat::Magicless),
-        CParameter::CompressionLevel(effort.level_far()),
-        CParameter::ContentSizeFlag(false),
-        CParameter::WindowLog(window),
-        // Without it the match finder silently forgets all but the last stretch of a large base.
-        CParameter::EnableLongDistanceMatching(true),
-    ] {
-        context.set_parameter(parameter).ok()?;
+    fn pack(&mut self, near: &[u8], bytes: Vec<u8>) -> Packed<'static> {
+        let worth_it = bytes.len() > RAW_BYTES_MAX;
+        let frame = worth_it.then(|| self.compressor.frame(near, &bytes, Likeness::Near, self.effort)).flatten();
+        frame.map_or_else(|| Packed::Raw(bytes.into()), |frame| Packed::Zstd(frame.into()))
     }
-    context.ref_prefix(dictionary).ok()?;
-    let mut out = after(delta);
-    context.compress2(&mut out, middle).ok()?;
-    Some(())
 }
 
-/// The part of the base that the middle may refer to: around `replaced`, what the middle stands in place of.
-fn reach(base: &[u8], replaced: Range<usize>, middle_len: usize, effort: Effort) -> Range<usize> {
-    let range = match effort {
-        Effort::Thorough => 0..base.len(),
-        Effort::Fast => {
-            let reach = REACH_BYTES_MIN.max(middle_len.saturating_mul(REACH_FACTOR));
-            replaced.start.saturating_sub(reach)..replaced.end.saturating_add(reach).min(base.len())
+/// A piece as pieces whose fresh bytes fit into a section each.
+fn divided(piece: Piece) -> impl Iterator<Item = Piece> {
+    let mut left = Some(piece);
+    std::iter::from_fn(move || {
+        let piece = left.take()?;
+        if piece.fresh <= SECTION_FRESH_BYTES_MAX {
+            return Some(piece);
         }
-    };
-    match base.get(range.clone()) {
-        Some(part) if part.starts_with(&DICTIONARY_MAGIC) => range.start + 1..range.end,
-        _ => range,
-    }
-}
-
-/// How many bytes `left` and `right` have in common at their start, at the speed of `memcmp`.
-fn common_prefix(left: &[u8], right: &[u8]) -> usize {
-    let mut common = 0;
-    for block in [4096, 64, 1] {
-        let (left, right) = (left.get(common..).unwrap_or_default(), right.get(common..).unwrap_or_default());
-        let equal = left.chunks_exact(block).zip(right.chunks_exact(block)).take_while(|(l, r)| l == r).count();
-        common += equal * block;
-    }
-    common
-}
-
-/// How many bytes `left` and `right` have in common at their end.
-fn common_suffix(left: &[u8], right: &[u8]) -> usize {
-    let mut common = 0;
-    for block in [4096, 64, 1] {
-        let left = left.get(..left.len() - common).unwrap_or_default();
-        let right = right.get(..right.len() - common).unwrap_or_default();
-        let equal = left.rchunks_exact(block).zip(right.rchunks_exact(block)).take_while(|(l, r)| l == r).count();
-        common += equal * block;
-    }
-    common
+        let start = piece.copy.start;
+        left = Some(Piece { fresh: piece.fresh - SECTION_FRESH_BYTES_MAX, copy: piece.copy });
+        Some(Piece { fresh: SECTION_FRESH_BYTES_MAX, copy: start..start })
+    })
 }

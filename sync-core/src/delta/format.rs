@@ -11,12 +11,18 @@ pub(super) const DICTIONARY_MAGIC: [u8; 4] = 0xEC30_A437_u32.to_le_bytes();
 /// Most bytes of a header: kind, prefix, suffix, and the start and length of a stretch of the base.
 pub(super) const HEADER_BYTES_MAX: usize = 1 + 4 * VARINT_BYTES_MAX;
 
+/// Fewest bytes of a header: kind, prefix, suffix.
+pub(super) const HEADER_BYTES_MIN: usize = 3;
+
 /// Most bytes of a `u64`, seven bits to a byte.
 const VARINT_BYTES_MAX: usize = 10;
 
 const KIND_RAW: u8 = 0;
 const KIND_ZSTD: u8 = 1;
 const KIND_ZSTD_NEAR: u8 = 2;
+
+/// The first byte of a delta in sections, which has no such header.
+pub(super) const KIND_SECTIONS: u8 = 3;
 
 /// How the middle of the new content is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +84,7 @@ impl Header {
 }
 
 /// Appends seven bits a byte, the lowest first, the high bit set on all but the last.
-fn write_number(number: usize, out: &mut Vec<u8>) {
+pub(super) fn write_number(number: usize, out: &mut Vec<u8>) {
     let mut left = number as u64;
     while left >= 0x80 {
         out.push(left as u8 | 0x80);
@@ -88,7 +94,7 @@ fn write_number(number: usize, out: &mut Vec<u8>) {
 }
 
 /// Takes a number off the front. Refuses one that is longer than need be, or larger than memory can be.
-fn read_number(rest: &mut &[u8]) -> Result<usize, DeltaError> {
+pub(super) fn read_number(rest: &mut &[u8]) -> Result<usize, DeltaError> {
     let mut number = 0_u64;
     for index in 0..VARINT_BYTES_MAX {
         let (&byte, after) = rest.split_first().ok_or(DeltaError::Truncated)?;

@@ -2,7 +2,9 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{format::DICTIONARY_MAGIC, *};
+
+mod large;
 
 /// Text that looks like source: lines that resemble each other, no two alike.
 fn source(len: usize, seed: u32) -> Vec<u8> {
@@ -116,7 +118,7 @@ fn extremes() {
 
 #[test]
 fn a_base_that_begins_like_a_zstd_dictionary_is_content() {
-    let mut base = 0xEC30_A437_u32.to_le_bytes().to_vec();
+    let mut base = DICTIONARY_MAGIC.to_vec();
     base.extend_from_slice(&source(400_000, 9));
     for len in [20_000, 400_000] {
         let base = &base[..len];
@@ -168,7 +170,7 @@ fn lies_have_names() {
     // A few bytes of frame can't stand for a terabyte: refused before memory is asked for.
     check(&[1, 0, 0, 1, 2, 3, 4], 1 << 40, DeltaError::WrongLength { declared: 1 << 40 });
     assert!(matches!(decode(&base, &[1, 0, 0, 0xff, 2, 3, 4, 5], 100), Err(DeltaError::Zstd(_))));
-    let mut dictionary = 0xEC30_A437_u32.to_le_bytes().to_vec();
+    let mut dictionary = DICTIONARY_MAGIC.to_vec();
     dictionary.extend_from_slice(&base);
     assert!(matches!(decode(&dictionary, &[1, 0, 0, 0, 0x58, 1, 0, 0], 100), Err(DeltaError::Zstd(_))));
 }

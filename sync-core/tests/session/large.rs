@@ -63,6 +63,30 @@ async fn of_an_edited_large_file_only_the_edit_travels() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_file_that_travels_in_a_batch_only_what_is_fresh_does() {
+    let lab = Lab::new();
+    let running = lab.start().await;
+    running.ready().await;
+    let mut content = noise(900_000, 1);
+    put(&lab, "binary", &content);
+    running.flush().await;
+    lab.assert_same();
+
+    // Overwritten, put in, and moved: far apart, so that most of it stands elsewhere afterwards.
+    content[500_000..500_300].copy_from_slice(&noise(300, 2));
+    content.splice(100_000..100_000, noise(300, 3));
+    let moved: Vec<u8> = content.drain(700_000..710_000).collect();
+    content.splice(200_000..200_000, moved);
+    let mark = running.mark();
+    put(&lab, "binary", &content);
+    running.flush().await;
+    assert!(fs::read(lab.beta("binary")).unwrap() == content);
+    let saved = synced(&running, mark, "binary").await;
+    assert!((600..900).contains(&saved.wire_bytes), "{saved:?}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_save_is_not_held_up_by_a_large_file() {
     let lab = Lab::new();
     lab.write("small", "0");
