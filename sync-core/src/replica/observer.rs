@@ -324,21 +324,26 @@ impl Observer {
             self.scan_all();
             self.tell(Vec::new(), self.now, self.now);
         } else if !self.unwatched.is_empty() && self.now >= self.next_poll {
-            let polled: Vec<SyncPath> = self.unwatched.iter().cloned().collect();
-            let mut changed = false;
-            let mut above: Option<SyncPath> = None;
-            for path in polled {
-                // What lies beneath one that has been polled has been too, and comes right after it.
-                if above.as_ref().is_none_or(|above| !path.starts_with(above)) {
-                    changed |= self.rescan(&path) == Looked::Changed;
-                    above = Some(path);
-                }
-            }
-            if changed || self.changed {
-                self.tell(Vec::new(), self.now, self.now);
-            }
+            self.poll_unwatched();
         }
         self.next_poll = if self.now >= self.next_poll { self.now + POLL_INTERVAL } else { self.next_poll };
+    }
+
+    /// Scans the directories for which there are no events.
+    fn poll_unwatched(&mut self) {
+        let polled: Vec<SyncPath> = self.unwatched.iter().cloned().collect();
+        let mut changed = false;
+        let mut above: Option<SyncPath> = None;
+        for path in polled {
+            // What lies beneath one that has been polled has been too, and comes right after it.
+            if above.as_ref().is_none_or(|above| !path.starts_with(above)) {
+                changed |= self.rescan(&path) == Looked::Changed;
+                above = Some(path);
+            }
+        }
+        if changed || self.changed {
+            self.tell(Vec::new(), self.now, self.now);
+        }
     }
 
     fn scan_all(&mut self) {
@@ -424,7 +429,9 @@ impl Observer {
     fn flush(&mut self, token: u64) -> bool {
         let before = self.hashing.clone();
         let mut hints = Vec::new();
-        let drained = self.events.drain(&mut hints);
+        // Where we only observe, nothing is written.
+        let writable = self.committer.as_ref().map(|_| &self.root);
+        let drained = self.events.drain(writable, &mut hints);
         for hint in hints {
             if matches!(hint, Hint::RootGone) {
                 self.lost(format!("{} is gone, or was moved or unmounted", self.root_path.display()));
@@ -433,8 +440,11 @@ impl Observer {
             self.hint(hint);
         }
         match drained {
-            Ok(Drained::Exact) => self.pending.all_now(self.now),
-            // Without a queue of the kernel's to read to its end, only a look at everything is proof.
+            Ok(Drained::Exact) => {
+                self.pending.all_now(self.now);
+                self.poll_unwatched();
+            }
+            // Without a queue to read to a known end, only a look at everything is proof.
             Ok(Drained::BestEffort) | Err(_) => {
                 self.scan_all();
                 self.tell(Vec::new(), self.now, self.now);

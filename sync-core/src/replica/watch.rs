@@ -12,7 +12,14 @@
 //! The twin says the same with these differences: a renamed directory is [`Hint::Gone`] and [`Hint::Directory`], and its
 //! watches end; a watch that was added before the [`Hint::Directory`] of its directory is to be added again after it; a
 //! root that is deleted or moved while it is held open may go unsaid; where the platform does not say that a file was
-//! closed, a save is [`Hint::Modified`]; [`Events::drain`] can miss what has not reached the process yet.
+//! closed, a save is [`Hint::Modified`]; [`Events::drain`] writes to the root, and is not always exact.
+//!
+//! **The barrier.** [`Events::drain`] ends with hints of all that was changed before the call ([`Drained::Exact`]), so that a
+//! flush needs no scan. inotify needs nothing for it: the kernel queues an event before the call that made the change returns,
+//! so whoever reads the queue to the length that it had has read them all, and nothing is written to the user's disk. The
+//! twin can't see how much is queued, in the kernel and in the thread that reads it: it makes a cookie, a file in `.synctl`,
+//! and reads on until that is told, which comes after all that was changed before. Where it may not write to the root, can't,
+//! or is not told of the cookie within half a second, it says [`Drained::BestEffort`], and a scan has to do.
 //!
 //! Not told by any platform: writes through a memory map, writes on another host of a network file system, and all but
 //! one of the paths of a directory that is mounted in several places beneath the root. A rescan sees them.

@@ -380,29 +380,32 @@ impl World {
                 let view = self.laptop.view.clone();
                 self.see(view, Vec::new());
             }
-            3..=4 => {
-                self.cut();
-                self.say(|| "beta is empty".to_owned());
-                self.stale.clear();
-                self.ledger.wiped(&self.agent.disk.tree, &self.laptop.disk.tree);
-                self.agent.wipe();
-                self.wiped = true;
-                // What is under way to alpha is of a replica that is no more: it may have had elsewhere what goes here.
-                for operation in self.laptop.taken.iter().flat_map(|taken| &taken.operations) {
-                    match operation {
-                        Planned::Remove { old, .. } => self.ledger.give_up(Some(old)),
-                        Planned::Put { old: Some(old), .. } => {
-                            self.ledger.give_up(Some(&Node::from_entry(old.clone())));
-                        }
-                        Planned::MakeDirectory { .. } | Planned::Put { .. } | Planned::Move { .. } => {}
-                    }
-                }
-                self.excused.extend(self.laptop.under_way());
-            }
+            3..=4 => self.lose_beta(),
             _ if self.random.one_in(2) => self.empty_alpha(),
             _ if self.kind.foreign => self.empty_beta(),
             _ => {}
         }
+    }
+
+    /// The pod comes back with nothing: another replica.
+    fn lose_beta(&mut self) {
+        self.cut();
+        self.say(|| "beta is empty".to_owned());
+        self.stale.clear();
+        self.ledger.wiped(&self.agent.disk.tree, &self.laptop.disk.tree);
+        self.agent.wipe();
+        self.wiped = true;
+        // What is under way to alpha is of a replica that is no more: it may have had elsewhere what goes here.
+        for operation in self.laptop.taken.iter().flat_map(|taken| &taken.operations) {
+            match operation {
+                Planned::Remove { old, .. } => self.ledger.give_up(Some(old)),
+                Planned::Put { old: Some(old), .. } => {
+                    self.ledger.give_up(Some(&Node::from_entry(old.clone())));
+                }
+                Planned::MakeDirectory { .. } | Planned::Put { .. } | Planned::Move { .. } => {}
+            }
+        }
+        self.excused.extend(self.laptop.under_way());
     }
 
     pub(super) fn pump(&mut self) {

@@ -205,8 +205,9 @@ impl Events {
         }
     }
 
-    /// Appends what the kernel has queued by now, without waiting for more.
-    pub fn drain(&mut self, hints: &mut Vec<Hint>) -> io::Result<Drained> {
+    /// Appends what the kernel has queued by now, without waiting for more: that is all that has changed. The root is of use
+    /// to the twin alone.
+    pub fn drain(&mut self, _root: Option<&DirHandle>, hints: &mut Vec<Hint>) -> io::Result<Drained> {
         let first = hints.len();
         let queued = rustix::io::ioctl_fionread(&self.shared.inotify)?;
         self.read(first, hints, Some(queued))?;

@@ -3,6 +3,8 @@
 //! FSEvents and Windows watch a whole tree at once: the root is watched recursively and the table of directories only says
 //! which events count. Elsewhere each directory is watched by itself, as on Linux, but by its path.
 
+mod cookie;
+
 use std::{
     collections::BTreeSet,
     fmt, fs, io,
@@ -21,6 +23,7 @@ use notify::{
 };
 use sync_proto::SyncPath;
 
+use self::cookie::Cookies;
 use super::{Drained, Hint, WatchError, push};
 use crate::sys::DirHandle;
 
@@ -50,6 +53,7 @@ pub struct Events {
     shared: Arc<Shared>,
     events: Receiver<notify::Result<Event>>,
     woken: Receiver<()>,
+    cookies: Cookies,
 }
 
 /// Ends a wait from another thread.
@@ -75,7 +79,7 @@ pub fn watch(root: &Path) -> io::Result<(Watcher, Events)> {
     let backend = RecommendedWatcher::new(handler, Config::default().with_follow_symlinks(false)).map_err(io_error)?;
     let shared =
         Arc::new(Shared { root, backend: Mutex::new(backend), watched: Mutex::new(BTreeSet::new()), lost, wake });
-    Ok((Watcher(shared.clone()), Events { shared, events, woken }))
+    Ok((Watcher(shared.clone()), Events { shared, events, woken, cookies: Cookies::new()? }))
 }
 
 impl Shared {
@@ -175,7 +179,7 @@ impl Events {
             select! {
                 recv(self.events) -> event => match event {
                     Ok(event) => self.decode(event, first, hints)?,
-                    Err(_) => return Err(io::Error::other("the watcher's thread has ended")),
+                    Err(_) => return Err(ended()),
                 },
                 recv(self.woken) -> _ => {
                     return self.take(first, hints);
@@ -183,13 +187,6 @@ impl Events {
                 recv(expired) -> _ => return Ok(()),
             }
         }
-    }
-
-    /// Appends what has reached this process by now. What is still on its way from the kernel is missed.
-    pub fn drain(&mut self, hints: &mut Vec<Hint>) -> io::Result<Drained> {
-        let first = hints.len();
-        self.take(first, hints)?;
-        Ok(Drained::BestEffort)
     }
 
     fn take(&self, first: usize, hints: &mut Vec<Hint>) -> io::Result<()> {
@@ -306,6 +303,10 @@ fn os_name(name: &[u8]) -> &std::ffi::OsStr {
 #[cfg(not(unix))]
 fn os_name(name: &[u8]) -> std::ffi::OsString {
     String::from_utf8_lossy(name).into_owned().into()
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the watcher's thread has ended")
 }
 
 fn io_error(error: notify::Error) -> io::Error {

@@ -173,11 +173,11 @@ impl World {
                 continue;
             }
             let left = [&self.laptop.disk.tree, &self.agent.disk.tree];
-            let missed = self.ledger.missed(side, &at, &node, left, |side, at, content| match side {
-                // The very bytes that were sent there, put there again by a hand, are not to be told from what was sent.
-                Side::Beta => self.had.iter().any(|(had, entry)| had == at && entry.content() == Some(content)),
-                Side::Alpha => false,
-            } || ledger::has(&self.recorded, at, content));
+            // The very bytes that were sent there, put there again by a hand, are not to be told from what was sent.
+            let was_sent = |at: &SyncPath, content| {
+                side == Side::Beta && self.had.iter().any(|(had, entry)| had == at && entry.content() == Some(content))
+            };
+            let missed = self.ledger.missed(side, &at, &node, left, &self.recorded, was_sent);
             assert!(missed.is_none(), "{at}: content of {side:?} is lost: {missed:?}");
         }
     }
@@ -257,8 +257,12 @@ impl World {
             let elsewhere = disks.into_iter().flat_map(|disk| walk(disk.tree.root()));
             let elsewhere: BTreeSet<Entry> =
                 elsewhere.filter(|(at, _, _)| !gone.contains_key(at)).map(|(_, node, _)| node.entry()).collect();
-            let is_moved = |entry: &&Entry| put.contains(entry) || elsewhere.contains(entry);
-            let gone = gone.iter().filter(|(at, entry)| there.contains(*at) && !is_moved(entry)).count();
+            let is_moved = |entry: &Entry| put.contains(entry) || elsewhere.contains(entry);
+            // What the other side has again comes back.
+            let other = if *side == Side::Alpha { &self.agent.disk.tree } else { &self.laptop.disk.tree };
+            let is_back = |at: &SyncPath, entry: &Entry| other.get(at).is_some_and(|node| node.entry() == *entry);
+            let is_gone = |at: &SyncPath, entry: &Entry| there.contains(at) && !is_moved(entry) && !is_back(at, entry);
+            let gone = gone.iter().filter(|(at, entry)| is_gone(at, entry)).count();
             // A file that gives way to a directory is removed here, and replaced for the engine.
             let most = gone * 2 > *of + 2 * REPLACED;
             assert!(!most || self.allowed, "{gone} of {of} files of {side:?} go, and nobody was asked");

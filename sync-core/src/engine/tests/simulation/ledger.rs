@@ -27,7 +27,7 @@ fn placed(at: &SyncPath, node: Option<&Node>) -> impl Iterator<Item = (SyncPath,
 }
 
 /// Whether `tree` has `content` at that very path.
-pub(super) fn has(tree: &Tree, at: &SyncPath, content: ContentId) -> bool {
+fn has(tree: &Tree, at: &SyncPath, content: ContentId) -> bool {
     tree.get(at).and_then(|node| node.entry().content()) == Some(content)
 }
 
@@ -65,26 +65,28 @@ impl Ledger {
         self.given_up.extend(gone.difference(&left));
     }
 
-    /// The first content in `node`, which stood at `at` on a side, that is missed, where this is what both sides still have, and
-    /// that is what was agreed on there.
+    /// The first content in `node`, which stood at `at` on a side, that is missed, where this is what both sides still have, this
+    /// what was agreed on, and that what was sent to that very path.
     pub(super) fn missed(
         &self,
         side: Side,
         at: &SyncPath,
         node: &Node,
         left: [&Tree; 2],
-        is_agreed: impl Fn(Side, &SyncPath, ContentId) -> bool,
+        agreed: &Tree,
+        was_sent: impl Fn(&SyncPath, ContentId) -> bool,
     ) -> Option<ContentId> {
         let is_there = |content: &ContentId| {
             let mut left = left.into_iter().flat_map(|tree| walk(tree.root()));
             left.any(|(_, node, _)| matches!(node, Node::File { content: there, .. } if there == content))
         };
         let is_missed = |content: &ContentId| !self.given_up.contains(content) && !self.overruled.contains(content);
-        let is_taken = |at: SyncPath, content| {
-            is_agreed(side, &at, content) && self.taken_away.contains(&(side.other(), at, content))
-        };
+        let is_taken =
+            |at: SyncPath, content| has(agreed, &at, content) && self.taken_away.contains(&(side.other(), at, content));
         placed(at, Some(node))
-            .find(|(at, content)| is_missed(content) && !is_there(content) && !is_taken(at.clone(), *content))
+            .find(|(at, content)| {
+                is_missed(content) && !is_there(content) && !was_sent(at, *content) && !is_taken(at.clone(), *content)
+            })
             .map(|(_, content)| content)
     }
 }

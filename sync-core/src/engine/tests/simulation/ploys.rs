@@ -14,14 +14,18 @@ impl World {
         }
         let at = self.random.pick(&agreed).clone();
         let is_dir = self.recorded.dir(&at).is_some();
-        match self.random.below(7) {
+        match self.random.below(11) {
             0 if !is_dir && self.kind.foreign => self.put_back_in_doubt(&at),
             1 if is_dir && self.kind.foreign => self.put_back_a_directory(&at),
             2 => self.switch_to_and_fro(&at),
-            3 => self.keep_both_and_look(),
+            3 => self.keep_both_and_look(&at),
             4 if !is_dir && self.kind.blind => self.hide_what_was_sent(&at),
             5 => self.move_to_and_fro(&at),
             6 if self.kind.foreign => self.answer_late(),
+            7 if self.kind.foreign => self.change_what_was_chosen(&at),
+            8 if self.kind.foreign && self.kind.mode.is_two_way() => self.remove_around_what_comes(&at),
+            9 if self.kind.crashes => self.lose_the_replica(),
+            10 if !is_dir => self.remove_late(&at),
             _ => {}
         }
     }
@@ -57,6 +61,22 @@ impl World {
     fn fresh(&mut self, foreign: bool) -> Node {
         self.next_content += 1;
         hand::content(self.next_content, foreign)
+    }
+
+    /// A conflict: one that there is, or one at a file that both sides change.
+    fn any_conflict(&mut self, at: &SyncPath) -> Option<SyncPath> {
+        let any = |world: &Self| world.engine.conflicts().map(|(at, _, _)| at.clone()).next();
+        let is_file = self.recorded.get(at).is_some_and(|node| node.as_dir().is_none());
+        if any(self).is_none() && is_file && self.kind.foreign {
+            let (here, there) = (self.fresh(false), self.fresh(true));
+            self.put_at_beta(at, Some(there));
+            self.put_at_alpha(at, Some(here));
+            self.deliver_all();
+            self.agent.done();
+            self.agent.observe(None);
+            self.hear_much();
+        }
+        any(self)
     }
 
     fn deliver_all(&mut self) {
@@ -149,6 +169,81 @@ impl World {
         }
     }
 
+    /// A conflict is settled, and beta's version is another one by the time that it is overwritten.
+    fn change_what_was_chosen(&mut self, at: &SyncPath) {
+        let Some(at) = self.any_conflict(at) else { return };
+        let is_file = |tree: &Tree| tree.get(&at).is_some_and(|node| node.as_dir().is_none());
+        if !is_file(&self.agent.disk.tree) || !is_file(&self.laptop.disk.tree) {
+            return;
+        }
+        self.settle(&at, Keep::Alpha);
+        self.pump();
+        let changed = self.fresh(true);
+        self.put_at_beta(&at, Some(changed));
+        for _ in 0..2 {
+            self.deliver_all();
+            self.agent.done();
+            self.agent.observe(None);
+            self.hear_much();
+        }
+    }
+
+    /// A file comes from beta while alpha removes or replaces the directory that it is for.
+    fn remove_around_what_comes(&mut self, at: &SyncPath) {
+        let Some(above) = at.parent().filter(|above| !above.is_root()) else { return };
+        if self.agent.disk.tree.dir(&above).is_none() {
+            return;
+        }
+        let changed = self.fresh(true);
+        self.put_at_beta(at, Some(changed));
+        self.agent.observe(None);
+        self.hear_much();
+        let instead = self.random.one_in(2).then(|| self.fresh(false));
+        self.put_at_alpha(&above, instead);
+    }
+
+    /// What comes from beta is still under way when beta is another replica.
+    fn lose_the_replica(&mut self) {
+        if self.laptop.taken.is_empty() {
+            return;
+        }
+        self.fetch();
+        self.lose_beta();
+        self.connect();
+        self.pump();
+        self.do_at_alpha();
+        self.answer_at_alpha();
+    }
+
+    /// A removal is done at beta long after the link has been lost on which it was sent, and alpha has had the file again since.
+    fn remove_late(&mut self, at: &SyncPath) {
+        let agreed = self.laptop.disk.tree.get(at).cloned();
+        if self.agent.disk.tree.get(at) != agreed.as_ref() {
+            return;
+        }
+        self.put_at_alpha(at, None);
+        while !self.preparing[0].is_empty() {
+            self.prepare(0);
+        }
+        self.cut();
+        self.pump();
+        self.put_at_alpha(at, agreed);
+        self.connect();
+        for _ in 0..3 {
+            self.pump();
+            self.deliver_all();
+            self.hear_much();
+        }
+        while !self.stale.is_empty() {
+            self.stale();
+        }
+        self.agent.done();
+        self.agent.observe(None);
+        self.hear_much();
+        self.deliver_all();
+        self.hear_much();
+    }
+
     fn hear_much(&mut self) {
         for _ in 0..8 {
             self.hear();
@@ -173,8 +268,8 @@ impl World {
     }
 
     /// Both versions of a conflict are kept, and beta's is seen where it goes before beta has answered.
-    fn keep_both_and_look(&mut self) {
-        let Some(at) = self.engine.conflicts().map(|(at, _, _)| at.clone()).next() else { return };
+    fn keep_both_and_look(&mut self, at: &SyncPath) {
+        let Some(at) = self.any_conflict(at) else { return };
         self.settle(&at, Keep::Both);
         self.pump();
         let sent = self.preparing.iter().flatten().flat_map(|(_, operations)| operations);
@@ -182,7 +277,7 @@ impl World {
             Planned::Move { from, to, .. } if *from == at => Some(to.clone()),
             _ => None,
         });
-        let Some(aside) = aside.last() else { return };
+        let Some(aside) = aside.max() else { return };
         self.deliver_all();
         self.agent.observe(Some(&aside));
         self.hear_much();
