@@ -96,9 +96,9 @@ fn check(name: &str, arguments: &[&str], lie: impl AsyncFnOnce(&mut Act<'_>)) ->
     assert_eq!(snapshot(&outside), around, "{name}: something outside was touched");
     let beside = listing(lab.base());
     assert_eq!(beside, ["home", "outside", "secret", "source", "state", "target"], "{name}: something was put beside");
-    let own = ["claim", "displaced", "index", "partial", "replica", "stage", "trash"];
-    let strange: Vec<_> =
-        listing(&lab.source.join(".synctl")).into_iter().filter(|found| !own.contains(&found.as_str())).collect();
+    let own = ["cookie-", "displaced", "index", "lock", "partial", "replica", "stage", "trash", "unsynced-"];
+    let is_own = |found: &String| own.iter().any(|own| found == own || own.ends_with('-') && found.starts_with(own));
+    let strange: Vec<_> = listing(&lab.source.join(".synctl")).into_iter().filter(|found| !is_own(found)).collect();
     assert_eq!(strange, [""; 0], "{name}: something was put beneath .synctl");
     let after = snapshot(&lab.source);
     Aftermath { lab, before, after }

@@ -39,7 +39,7 @@ fn fault_45_two_way_floods() {
         act.goes_on().await;
     });
     told.unchanged_but(&[]);
-    let told = check("a hundred thousand paths", &[], async |act| {
+    let told = check("paths without end", &[], async |act| {
         for page in 0..25 * scale() {
             let change = |at: usize| stands(&format!("lie{page}-{at}"), unknown(at));
             act.say(&changes((0..4000).map(change).collect())).await;
