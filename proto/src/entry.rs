@@ -4,7 +4,7 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
-use crate::limits::TARGET_BYTES_MAX;
+use crate::{limits::TARGET_BYTES_MAX, path::SyncPath};
 
 /// BLAKE3 over the whole content of a file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -35,6 +35,33 @@ impl Target {
     /// The bytes, as they stand in the link.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Whether a symlink at `path` with this target names a place beneath the root, by its text alone: what other symlinks
+    /// on the way do is not looked at.
+    pub fn stays_inside(&self, path: &SyncPath) -> bool {
+        if self.0.starts_with(b"/") {
+            return false;
+        }
+        let mut depth = path.depth().saturating_sub(1);
+        for component in self.components() {
+            match component {
+                b".." if depth == 0 => return false,
+                b".." => depth -= 1,
+                _ => depth += 1,
+            }
+        }
+        true
+    }
+
+    /// Whether it goes up at its beginning alone. Where all symlinks do, and [stay inside](Self::stays_inside) by their text,
+    /// none leads out through another one.
+    pub fn goes_up_first(&self) -> bool {
+        self.components().skip_while(|component| *component == b"..").all(|component| component != b"..")
+    }
+
+    fn components(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|&byte| byte == b'/').filter(|component| !matches!(*component, b"" | b"."))
     }
 }
 
@@ -100,5 +127,32 @@ impl fmt::Debug for Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         crate::escape::Escaped(&self.0).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn where_a_symlink_leads_by_its_text() {
+        let check = |path: &str, target: &str, inside: bool, up_first: bool| {
+            let target = Target::new(target.as_bytes()).unwrap();
+            let found = target.stays_inside(&SyncPath::parse(path.as_bytes()).unwrap());
+            assert_eq!((found, target.goes_up_first()), (inside, up_first), "{path} -> {target}");
+        };
+        check("a", "b", true, true);
+        check("a", "a", true, true);
+        check("a", "./b/c", true, true);
+        check("d/a", "../b", true, true);
+        check("d/a", ".//.././b", true, true);
+        check("d/a", "../../b", false, true);
+        check("a", "..", false, true);
+        check("a", "/etc/passwd", false, true);
+        check("a", "b/..", true, false);
+        check("d/e/a", "x/../../../b", true, false);
+        check("d/e/a", "x/../../../../b", false, false);
+        check("d/e/a", "../x/../b", true, false);
     }
 }

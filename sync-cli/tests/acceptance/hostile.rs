@@ -10,8 +10,10 @@ mod agent;
 mod controller;
 mod floods;
 mod honest;
+mod liar;
 mod peer;
 mod strangers;
+mod two_way;
 
 /// Most memory by which any one attack makes its victim grow, in bytes.
 const GROWTH_BYTES_MAX: u64 = 256 << 20;

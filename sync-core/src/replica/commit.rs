@@ -376,6 +376,33 @@ impl Committer {
         let rule = self.options.protected.as_ref()?.rule(path, is_leaf)?;
         Some(refused(path, ProblemKind::Refused, &rule.refusal()))
     }
+
+    /// Why the other side may not have this done; `None`: it may.
+    fn refusal_of(&self, operation: &Operation) -> Option<Outcome> {
+        let is_leaf = |expected: &Expected| !matches!(expected, Expected::Tree(_));
+        match operation {
+            Operation::MakeDirectory { path } => self.refusal(path, false),
+            Operation::Put { path, entry, .. } => {
+                self.refusal(path, true).or_else(|| self.refusal_of_target(path, entry))
+            }
+            Operation::Remove { path, expected } => self.refusal(path, is_leaf(expected)),
+            Operation::Move { from, to, expected } => {
+                let is_leaf = is_leaf(expected);
+                self.refusal(from, is_leaf).or_else(|| self.refusal(to, is_leaf))
+            }
+        }
+    }
+
+    /// On a person's machine no symlink is made that may lead out of the root: what they run would follow it.
+    fn refusal_of_target(&self, path: &SyncPath, entry: &Entry) -> Option<Outcome> {
+        let Entry::Symlink(target) = entry else { return None };
+        let leads_out = self.options.protected.is_some() && !(target.stays_inside(path) && target.goes_up_first());
+        leads_out.then(|| {
+            let sentence = "a symlink that may lead out of the root is not taken from the other side: it may go up at its \
+                            beginning alone";
+            refused(path, ProblemKind::BadTarget, sentence)
+        })
+    }
 }
 
 /// Has what is deleted by way of `stage` kept, where that is wanted.

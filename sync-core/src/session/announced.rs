@@ -1,10 +1,12 @@
-//! How much an agent may tell of its tree: what this side holds of it is bounded, whatever the agent says.
+//! How much an agent may tell of its tree: what this side holds of it is bounded, whatever the agent says. And no symlink
+//! that leads out of the root: an honest agent tells of those as problems. What is told here may be put at alpha, also by a
+//! move of what is there already.
 //!
 //! Counted is what was told on one connection. An honest agent that is told so much by other hands in one that it goes over
 //! the limit is called anew, and begins at nothing.
 
 use sync_proto::{
-    Entry, SyncPath,
+    Entry, SyncPath, Target,
     limits::{TREE_BYTES_MAX, TREE_ENTRIES_MAX},
     message::ToController,
 };
@@ -24,6 +26,10 @@ impl Announced {
         match message {
             ToController::Listing(listing) => {
                 for listed in listing.entries.iter() {
+                    if let Entry::Symlink(target) = &listed.entry {
+                        let path = listing.path.join_path(&listed.name);
+                        inside(target, &path.map_err(|_| PeerFault::Malformed("a listed path"))?)?;
+                    }
                     // A directory is asked for by its whole path.
                     let above = match listed.entry {
                         Entry::Directory => listing.path.as_bytes().len(),
@@ -34,6 +40,9 @@ impl Announced {
             }
             ToController::Changes(changes) => {
                 for change in changes.changes.iter() {
+                    if let Some(Entry::Symlink(target)) = &change.entry {
+                        inside(target, &change.path)?;
+                    }
                     if let Some(entry) = &change.entry {
                         self.add(&change.path, entry, 0);
                     }
@@ -60,12 +69,16 @@ impl Announced {
     }
 }
 
+fn inside(target: &Target, path: &SyncPath) -> Result<(), PeerFault> {
+    if target.stays_inside(path) { Ok(()) } else { Err(PeerFault::Malformed("a symlink that leads out of the root")) }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use sync_proto::{
-        Target, TreeHash,
+        TreeHash,
         message::{Bounded, Change, Changes, Listed, Listing, Problems},
     };
 
@@ -103,5 +116,29 @@ mod tests {
         let changes = Bounded::new(vec![change, gone]).unwrap();
         let changes = Changes { changes, settled: true, complete: true, problems: Problems::new([]), age_micros: 0 };
         check(&ToController::Changes(changes), PeerFault::TooMany("bytes of paths"));
+    }
+
+    #[test]
+    fn no_symlink_that_leads_out_is_told() {
+        let check = |at: &str, name: &str, target: &str, is_fine: bool| {
+            let entry = Entry::Symlink(Target::new(target.as_bytes()).unwrap());
+            let listed = Listed { name: path(name), entry: entry.clone(), tree: TreeHash([0; 32]) };
+            let at = SyncPath::parse(at.as_bytes()).unwrap();
+            let full = at.join_path(&path(name)).unwrap();
+            let listing = Listing { path: at, entries: Bounded::new(vec![listed]).unwrap(), last: true };
+            let changes = Bounded::new(vec![Change { path: full, entry: Some(entry), content: None }]).unwrap();
+            let changes =
+                Changes { changes, settled: true, complete: true, problems: Problems::new([]), age_micros: 0 };
+            for message in [ToController::Listing(listing), ToController::Changes(changes)] {
+                let expected =
+                    if is_fine { Ok(()) } else { Err(PeerFault::Malformed("a symlink that leads out of the root")) };
+                assert_eq!(Announced::default().count(&message), expected, "{message:?}");
+            }
+        };
+        check("", "a", "b", true);
+        check("d", "a", "../b", true);
+        check("", "a", "../b", false);
+        check("d/e", "a", "../../../b", false);
+        check("d", "a", "/etc/passwd", false);
     }
 }

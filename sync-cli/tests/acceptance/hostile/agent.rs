@@ -1,74 +1,20 @@
 //! What an agent may say that no agent says, to a real `synctl`.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use quinn::{Connection, SendStream};
-use sync_core::link::{FrameReader, Listener, Role, hello_respond};
-use sync_proto::limits::{BUNDLE_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, STREAM_HEADER_BYTES_MAX};
 use sync_proto::message::{
-    Batch, BatchId, Bounded, Change, Changes, Listed, Listing, Need, Opened, Outcome, Outcomes, Problem, ProblemKind,
-    Problems, ReplicaId, Sentence, StreamHeader, ToAgent, ToController,
+    BatchId, Bounded, Change, Changes, Listed, Need, Outcome, Problem, ProblemKind, Problems, Sentence, ToAgent,
+    ToController,
 };
 use sync_proto::{ContentId, Entry, SyncPath, TreeHash};
 use tokio::time::timeout;
 
 use super::super::lab::{Lab, PATIENCE, Watch, plant};
 use super::honest::{Memory, listing};
-use super::peer::{blob, credentials, frame, path, play, raw_frame};
+use super::liar::{Liar, changes, is_named, listener, listing_of, outcomes};
+use super::peer::{blob, frame, path, play, raw_frame};
 use super::{GROWTH_BYTES_MAX, scale};
-
-/// What a liar has of a session: its streams, and what it was told.
-struct Liar {
-    connection: Connection,
-    send: SendStream,
-    recv: FrameReader,
-}
-
-impl Liar {
-    async fn say(&mut self, message: &ToController) {
-        // The victim may have hung up already.
-        let _ = self.send.write_all(&frame(message)).await;
-    }
-
-    /// The next message; `None` where the victim has hung up.
-    async fn hear(&mut self) -> Option<ToAgent> {
-        self.recv.read::<ToAgent>(CONTROL_FRAME_BYTES_MAX).await.ok().flatten()
-    }
-
-    async fn opened(&mut self, tree: TreeHash) {
-        let opened = Opened {
-            replica: ReplicaId([7; 16]),
-            tree,
-            entries: 1,
-            complete: true,
-            partials: Bounded::default(),
-            problems: Problems::new([]),
-        };
-        self.say(&ToController::Opened(opened)).await;
-    }
-
-    /// Opened with an empty tree; then the first batch that comes.
-    async fn first_batch(&mut self) -> (BatchId, usize) {
-        self.opened(sync_core::tree::Tree::new().hash()).await;
-        let mut bundle = FrameReader::new(self.connection.accept_uni().await.unwrap());
-        let _header = bundle.read::<StreamHeader>(STREAM_HEADER_BYTES_MAX).await.unwrap().unwrap();
-        loop {
-            tokio::select! {
-                batch = bundle.read::<Batch>(BUNDLE_FRAME_BYTES_MAX) => {
-                    let batch = batch.unwrap().unwrap();
-                    return (batch.id, batch.operations.len());
-                }
-                message = self.recv.read::<ToAgent>(CONTROL_FRAME_BYTES_MAX) => {
-                    if let Ok(Some(ToAgent::Batch(batch))) = message {
-                        return (batch.id, batch.operations.len());
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// More than a stream's window takes, so that the sending of it does not end before an agent reads it.
 const LARGE_BYTES: usize = 40 << 20;
@@ -92,8 +38,7 @@ fn check(fault: &str, lie: impl AsyncFn(&mut Liar)) {
     plant(&lab.source, 2, 4);
     fs::write(lab.source.join("large"), noise(LARGE_BYTES)).unwrap();
     let (watch, grown) = play(async {
-        let listener =
-            Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &credentials(&lab, Role::Agent)).unwrap();
+        let listener = listener(&lab);
         // In this mode nothing at all is written at alpha, whatever it says.
         let mut command = lab.command("watch", listener.local_addr().port());
         command.args(["--mode", "one-way-safe"]);
@@ -101,13 +46,7 @@ fn check(fault: &str, lie: impl AsyncFn(&mut Liar)) {
         let memory = Memory::of(watch.pid());
         let lying = async {
             loop {
-                let Some(Ok(connection)) = listener.accept().await else { continue };
-                let Ok((mut send, mut recv)) = connection.accept_bi().await else { continue };
-                if hello_respond(&connection, &mut send, &mut recv, "hostile 0.0.0").await.is_err() {
-                    continue;
-                }
-                let mut liar = Liar { connection, send, recv: FrameReader::new(recv) };
-                let Some(ToAgent::Open(_)) = liar.hear().await else { continue };
+                let mut liar = Liar::accept(&listener).await;
                 lie(&mut liar).await;
                 if fault.is_empty() {
                     return;
@@ -137,14 +76,6 @@ fn check(fault: &str, lie: impl AsyncFn(&mut Liar)) {
     assert_eq!(listing(&lab.source), ["d0", "d1", "large"], "{fault}: alpha was touched");
 }
 
-fn is_named(watch: &Watch, fault: &str) -> bool {
-    let names = |event: &serde_json::Value| {
-        let reason = event["reason"].as_str().unwrap_or_default();
-        event["event"] == "disconnected" && fault.split('|').any(|words| reason.contains(words))
-    };
-    watch.events().iter().any(names)
-}
-
 /// Says bytes as they are after `Opened`.
 fn check_said(fault: &str, bytes: &[u8]) {
     check(fault, async |liar| {
@@ -154,29 +85,10 @@ fn check_said(fault: &str, bytes: &[u8]) {
     });
 }
 
-fn changes(changes: Vec<Change>) -> ToController {
-    let changes = Bounded::new(changes).unwrap();
-    ToController::Changes(Changes {
-        changes,
-        settled: true,
-        complete: true,
-        problems: Problems::new([]),
-        age_micros: 0,
-    })
-}
-
-fn listing_of(path: SyncPath, entries: Vec<Listed>, last: bool) -> ToController {
-    ToController::Listing(Listing { path, entries: Bounded::new(entries).unwrap(), last })
-}
-
 fn directory(name: &str, hash: u64) -> Listed {
     let mut tree = [9; 32];
     tree[..8].copy_from_slice(&hash.to_le_bytes());
     Listed { name: path(name), entry: Entry::Directory, tree: TreeHash(tree) }
-}
-
-fn outcomes(batch: BatchId, outcomes: Vec<Outcome>) -> ToController {
-    ToController::Outcomes(Outcomes { batch, outcomes: Bounded::new(outcomes).unwrap(), apply_micros: 1 })
 }
 
 #[test]

@@ -13,7 +13,7 @@ use sync_proto::message::{
 use sync_proto::{ContentId, Entry, SyncPath};
 
 use super::honest::{Scene, listing};
-use super::peer::{Peer, Talk, batch, blob, file, file_of, frame, open, path, play, put, raw_frame};
+use super::peer::{Peer, Talk, batch, blob, bomb, file, file_of, frame, open, path, play, put, raw_frame};
 
 /// Codes of a close, as in the specification.
 const VERSION: u64 = 1;
@@ -259,11 +259,6 @@ async fn streamed(talk: &mut Talk, at: &str, id: u64) -> Vec<Outcome> {
             other => panic!("{other:?}"),
         }
     }
-}
-
-/// A zstd frame of that many zeros.
-fn bomb(len: usize) -> Vec<u8> {
-    zstd::bulk::compress(&vec![0; len], 1).unwrap()
 }
 
 #[test]

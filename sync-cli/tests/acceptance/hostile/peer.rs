@@ -62,6 +62,11 @@ pub(super) fn batch(id: u64, operations: Vec<Operation>) -> Batch {
     Batch { id: BatchId(id), operations: Bounded::new(operations).unwrap() }
 }
 
+/// A zstd frame of that many zeros.
+pub(super) fn bomb(len: usize) -> Vec<u8> {
+    zstd::bulk::compress(&vec![0; len], 1).unwrap()
+}
+
 /// A connection to an agent that takes this side for a controller.
 pub(super) struct Peer {
     pub(super) dialed: Dialed,

@@ -36,8 +36,7 @@ pub(super) fn run_len(committer: &Committer, operations: &[Operation]) -> usize 
 
 fn is_fresh(committer: &Committer, operation: &Operation, top: &SyncPath) -> bool {
     let path = operation.path();
-    let is_leaf = matches!(operation, Operation::Put { .. });
-    if path == top || !path.starts_with(top) || committer.refusal(path, is_leaf).is_some() {
+    if path == top || !path.starts_with(top) || committer.refusal_of(operation).is_some() {
         return false;
     }
     match operation {

@@ -152,7 +152,7 @@ impl<'a> Work<'a> {
 
     fn one(&mut self, operation: &Operation, prepared: Option<NewFile<'a>>) -> Commit {
         let path = operation.path();
-        if let Some(refusal) = self.refusal(operation) {
+        if let Some(refusal) = self.committer.refusal_of(operation) {
             return Commit::nothing(refusal);
         }
         let own = self.stage_of(path);
@@ -165,19 +165,6 @@ impl<'a> Work<'a> {
             Ok(commit) => commit,
             Err(Stop::Outcome(outcome)) => Commit::nothing(outcome),
             Err(Stop::OtherMount) => Commit::nothing(failed(path, &io::ErrorKind::CrossesDevices.into())),
-        }
-    }
-
-    fn refusal(&self, operation: &Operation) -> Option<Outcome> {
-        let is_leaf = |expected: &Expected| !matches!(expected, Expected::Tree(_));
-        match operation {
-            Operation::MakeDirectory { path } => self.committer.refusal(path, false),
-            Operation::Put { path, .. } => self.committer.refusal(path, true),
-            Operation::Remove { path, expected } => self.committer.refusal(path, is_leaf(expected)),
-            Operation::Move { from, to, expected } => {
-                let is_leaf = is_leaf(expected);
-                self.committer.refusal(from, is_leaf).or_else(|| self.committer.refusal(to, is_leaf))
-            }
         }
     }
 

@@ -129,6 +129,24 @@ fn what_can_not_be_kept_is_not_deleted() {
 }
 
 #[test]
+fn no_symlink_that_may_lead_out_is_made() {
+    let fixture = for_a_person(Fixture::new());
+    let index = fixture.index();
+    let target = |at: &str, target: &str| put_entry(at, Expected::Nothing, link(target), Content::None);
+    let lead_out =
+        [target("a", "/etc/passwd"), target("a", ".."), target("a", "b/.."), target("a", "b/../../c"), make("new")];
+    let outcomes =
+        fixture.batch(&index, &[&lead_out[..], &[target("new/a", "x/../b"), target("new/b", "../c")]].concat());
+    let (refused, made): (Vec<_>, Vec<_>) =
+        outcomes.into_iter().partition(|outcome| is_failed(outcome, ProblemKind::BadTarget));
+    assert_eq!((refused.len(), made), (5, vec![Outcome::Applied; 2]));
+    assert!(!fixture.exists("a") && !fixture.exists("new/a") && fixture.exists("new"));
+    // Where nobody is protected from the other side they are made as they are, and never followed.
+    let fixture = Fixture::new();
+    assert_eq!(fixture.one(&fixture.index(), target("a", "b/..")).outcome, Outcome::Applied);
+}
+
+#[test]
 fn protected_names_are_refused_whatever_the_plan_says() {
     let fixture = Fixture::new();
     for at in [".git/config", "project/.envrc", "project/src/main.rs", "plain", "dir/x", ".vscode/tasks.json"] {
