@@ -91,7 +91,7 @@ fn check(name: &str, arguments: &[&str], lie: impl AsyncFnOnce(&mut Act<'_>)) ->
     });
     eprintln!("{name}: grew by {} MiB", grown >> 20);
     assert!(grown <= GROWTH_BYTES_MAX, "{name}: synctl grew by {} MiB", grown >> 20);
-    let (finished, _) = watch.interrupt(Duration::from_secs(10));
+    let (finished, _) = watch.interrupt(PATIENCE);
     assert!(finished.code.is_some() && !finished.stderr.contains("panicked"), "{name}: {finished:?}");
     assert_eq!(snapshot(&outside), around, "{name}: something outside was touched");
     let beside = listing(lab.base());

@@ -22,7 +22,9 @@ impl World {
         self.unhurried.retain(|id| self.unanswered.contains_key(id));
         let is_streamed = |id: &BatchId| self.streams.iter().any(|(streamed, _)| streamed == id);
         let overtaken = self.unhurried.iter().filter(|id| urgent || is_streamed(id));
-        for touched in overtaken.flat_map(|id| &self.unanswered[id]) {
+        // What beta's hands have taken the directory away from will not be done.
+        let is_possible = |at: &&SyncPath| at.parent().is_none_or(|above| self.engine.known.beta.dir(&above).is_some());
+        for touched in overtaken.flat_map(|id| &self.unanswered[id]).filter(is_possible) {
             let overtakes =
                 changed(operations).into_iter().find(|at| at.starts_with(touched) || touched.starts_with(at));
             assert!(overtakes.is_none(), "{overtakes:?} overtakes {touched}");
