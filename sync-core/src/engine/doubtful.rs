@@ -12,7 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sync_proto::SyncPath;
 
-use super::{action::Recorded, plan::Planned, view::is_near};
+use super::{
+    action::Recorded,
+    plan::Planned,
+    rule::{Rule, holds},
+    view::is_near,
+};
 use crate::tree::{Dir, Node, Tree};
 
 /// Most paths that are kept in mind.
@@ -100,6 +105,14 @@ impl Doubtful {
             && (std::iter::successors(Some(path.clone()), SyncPath::parent)
                 .any(|above| self.unsettled.contains(&above))
                 || self.unsettled.range(path..).next().is_some_and(|beneath| beneath.starts_with(path)))
+    }
+
+    /// Beta shows this at `path` now. Where that is what was sent, beta has had it: nothing is agreed on there until that is answered for.
+    pub(super) fn note_shown(&mut self, path: &SyncPath, node: Option<&Node>) {
+        let is_sent = node.map_or_else(|| self.has_removal(path), |node| self.has(path, node));
+        if is_sent && holds(Rule::LateIsUnsettled) {
+            self.unsettled.insert(path.clone());
+        }
     }
 
     /// Both sides have agreed anew.

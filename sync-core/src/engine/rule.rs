@@ -54,6 +54,8 @@ pub(super) enum Rule {
     RemovalIsOurs,
     /// What may have been at the other side, unanswered, and was changed there since, gives way to nothing that was agreed on before.
     UnsettledIsKept,
+    /// What was sent and comes about late is agreed on only when it is answered for.
+    LateIsUnsettled,
     /// What has gone out of a directory that stayed went by us.
     GoneByUs,
     /// What is beta's own is moved aside once.

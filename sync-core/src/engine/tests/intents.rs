@@ -294,3 +294,24 @@ fn what_alpha_put_back_in_doubt_is_not_deleted() {
         check((path("z"), Some(file(2))), beta, true, &[]);
     }
 }
+
+/// What was sent comes about at beta long after all was settled, and a hand there changes it: alpha's version, which is what was
+/// agreed on, does not give way to that.
+#[test]
+pub(super) fn what_comes_about_late_is_no_agreement() {
+    let z = ("z", file(9));
+    let alpha = tree(&[("f", file(1)), z.clone()]);
+    for (sent, shown) in [(Some(file(2)), Some(file(2))), (None, None)] {
+        let past = Past { synced: alpha.clone(), sent: vec![(path("f"), sent)] };
+        let (mut engine, actions) = restarted_in(Mode::TwoWaySafe, &alpha, &alpha, past);
+        assert!(actions.contains(&Action::Settled), "{actions:?}");
+        engine.handle_changes(changes(vec![("f", shown.map(|node| node.entry()))]));
+        let actions = all(&mut engine);
+        let (id, _, operations) = batch(&actions);
+        assert!(matches!(operations, [Planned::Put { path: at, .. }] if *at == path("f")), "{operations:?}");
+        engine.handle_changes(changes(vec![("f", Some(file(3).entry()))]));
+        answer(&mut engine, id, vec![Outcome::Mismatch], NOW);
+        let taken = all(&mut engine).into_iter().find(|action| matches!(action, Action::Take { .. }));
+        assert_eq!((taken, engine.conflicts().count()), (None, 1));
+    }
+}
