@@ -337,7 +337,15 @@ impl World {
         for operation in &operations {
             assert!(operation.touches().all(|path| !path.is_root()), "the root itself is changed");
             if let Planned::Remove { path, .. } = operation {
-                assert!(self.gone.contains(path), "{path} is removed at alpha without evidence");
+                // What gives way to something of another kind is not gone at beta.
+                let makes = |other: &Planned| {
+                    other.path() == path && matches!(other, Planned::Put { .. } | Planned::MakeDirectory { .. })
+                };
+                let gives_way = operations.iter().any(makes);
+                assert!(
+                    gives_way || self.gone.contains(path),
+                    "{path} is removed at alpha without evidence: {operations:?}"
+                );
             }
         }
         self.takes.insert(id, operations);
