@@ -385,7 +385,7 @@ impl Engine {
                     self.at_beta.release(&change.path);
                     self.at_alpha.release(&change.path);
                     self.described.release(&change.path);
-                    self.doubtful.note_shown(&change.path, change.entry.clone().map(Node::from_entry).as_ref());
+                    self.doubtful.note_shown(&change, &self.known.synced);
                     if self.flight.batch_touches(&change.path) {
                         unforeseen = true;
                     } else {

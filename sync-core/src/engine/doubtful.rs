@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sync_proto::SyncPath;
+use sync_proto::{SyncPath, message::Change};
 
 use super::{
     action::Recorded,
@@ -107,10 +107,16 @@ impl Doubtful {
                 || self.unsettled.range(path..).next().is_some_and(|beneath| beneath.starts_with(path)))
     }
 
-    /// Beta shows this at `path` now. Where that is what was sent, beta has had it: nothing is agreed on there until that is answered for.
-    pub(super) fn note_shown(&mut self, path: &SyncPath, node: Option<&Node>) {
-        let is_sent = node.map_or_else(|| self.has_removal(path), |node| self.has(path, node));
-        if is_sent && holds(Rule::LateIsUnsettled) {
+    /// Beta shows this now. Where that is what was sent, and not what is agreed on, beta has had it: what alpha has there is no
+    /// agreement until it is answered for.
+    pub(super) fn note_shown(&mut self, change: &Change, synced: &Tree) {
+        if self.nodes.is_empty() || self.unsettled.len() >= PATHS_MAX || !holds(Rule::LateIsUnsettled) {
+            return;
+        }
+        let path = &change.path;
+        let node = change.entry.clone().map(Node::from_entry);
+        let is_sent = node.as_ref().map_or_else(|| self.has_removal(path), |node| self.has(path, node));
+        if is_sent && synced.get(path) != node.as_ref() {
             self.unsettled.insert(path.clone());
         }
     }
