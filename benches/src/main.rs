@@ -11,6 +11,7 @@ mod lab;
 mod measure;
 mod peer;
 mod process;
+mod quinn;
 mod soak;
 mod tree;
 
@@ -92,6 +93,12 @@ enum Command {
     /// The other end
     #[command(hide = true)]
     ProbeSend { address: SocketAddr },
+    /// One end of bare quinn
+    #[command(hide = true)]
+    QuinnListen { secret: PathBuf },
+    /// The other end
+    #[command(hide = true)]
+    QuinnSend { secret: PathBuf, port: u16, bytes: usize },
 }
 
 fn main() -> ExitCode {
@@ -100,6 +107,8 @@ fn main() -> ExitCode {
         Some(Command::Soak(soak)) => Tools::find(&arguments.binaries, &[]).and_then(|tools| soak.run(&tools)),
         Some(Command::ProbeListen { address }) => lab::listen(*address),
         Some(Command::ProbeSend { address }) => lab::send(*address),
+        Some(Command::QuinnListen { secret }) => quinn::listen(secret),
+        Some(Command::QuinnSend { secret, port, bytes }) => quinn::send(secret, *port, *bytes),
         None => side_by_side(&arguments),
     };
     match outcome {

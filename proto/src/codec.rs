@@ -14,13 +14,19 @@ use bincode::{
 
 use crate::{
     entry::Target,
-    limits::{NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX, SENTENCE_BYTES_MAX, TARGET_BYTES_MAX},
-    message::{Blob, Bounded, Sentence},
+    limits::{
+        BLOCK_BYTES_MAX, FILE_FRAME_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX, SENTENCE_BYTES_MAX,
+        TARGET_BYTES_MAX,
+    },
+    message::{Blob, Bounded, FileFrame, Sentence},
     path::{Name, PathError, SyncPath},
 };
 
 /// Bytes of a frame before its body.
 pub const FRAME_HEADER_BYTES: usize = 4;
+
+/// Most bytes before the content in the frame of a block: the header, the number of the variant, the length.
+const RAW_HEAD_BYTES_MAX: usize = FRAME_HEADER_BYTES + 2 * 9;
 
 /// No body may be larger than this, whatever the stream: the bound on what decoding may allocate.
 const BODY_BYTES_MAX: usize = crate::limits::BUNDLE_FRAME_BYTES_MAX;
@@ -88,6 +94,26 @@ pub fn encode_frame<T: Encode>(message: &T, out: &mut Vec<u8>, max: usize) -> Re
         header.copy_from_slice(&len.to_le_bytes());
     }
     Ok(())
+}
+
+/// The frame of [`FileFrame::Raw`] as far as its `len` bytes, which are to follow: for content that is not to be copied.
+pub fn encode_raw_head(len: usize) -> Result<Vec<u8>, EncodeError> {
+    if len > BLOCK_BYTES_MAX {
+        return Err(EncodeError { len, max: BLOCK_BYTES_MAX });
+    }
+    let mut head = Vec::with_capacity(RAW_HEAD_BYTES_MAX);
+    encode_frame(&FileFrame::Raw(Blob(Vec::new())), &mut head, FILE_FRAME_BYTES_MAX)?;
+    // An empty one ends with its length, in one byte.
+    head.pop();
+    let encoded = bincode::encode_into_std_write(len as u64, &mut head, CONFIG);
+    let body = head.len() - FRAME_HEADER_BYTES + len;
+    let error = EncodeError { len: body, max: FILE_FRAME_BYTES_MAX };
+    if encoded.is_err() || body > FILE_FRAME_BYTES_MAX {
+        return Err(error);
+    }
+    let header = head.first_chunk_mut::<FRAME_HEADER_BYTES>().ok_or(error)?;
+    *header = u32::try_from(body).map_err(|_| error)?.to_le_bytes();
+    Ok(head)
 }
 
 /// Reads the length in a frame's header and checks it against `max`, before anything is allocated.

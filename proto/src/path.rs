@@ -185,7 +185,16 @@ impl PartialOrd for SyncPath {
 
 impl Ord for SyncPath {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.components().cmp(other.components())
+        // By components, as `/` sorts before every other byte: so a directory comes right before what is in it. Read off
+        // the bytes, because maps of paths do little else.
+        let (left, right) = (&self.0[..], &other.0[..]);
+        match left.iter().zip(right).position(|(left, right)| left != right) {
+            None => left.len().cmp(&right.len()),
+            Some(place) => {
+                let key = |path: &[u8]| path.get(place).map(|&byte| (byte != b'/', byte));
+                key(left).cmp(&key(right))
+            }
+        }
     }
 }
 

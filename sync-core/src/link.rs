@@ -50,4 +50,4 @@ pub use listener::{AcceptError, HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, ListenError,
 pub use liveness::{Backoff, SILENCE_MAX, silent_after, unheard};
 pub use secret::Secret;
 pub use tls::peer_key;
-pub(crate) use transport::allow;
+pub use transport::allow;

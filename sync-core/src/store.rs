@@ -211,7 +211,7 @@ impl Store {
 
     /// Waits until all that was appended is on the disk. For an orderly end; nothing depends on it.
     pub fn sync(&mut self) -> Result<(), StoreError> {
-        let Some(journal) = &self.journal else { return Ok(()) };
+        let Some(journal) = &mut self.journal else { return Ok(()) };
         journal.sync().map_err(|source| self.directory.error_at(JOURNAL, source))
     }
 

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 
-use super::{DecodeError, EncodeError, FRAME_HEADER_BYTES, Message, decode, encode_frame, frame_len};
+use super::{DecodeError, EncodeError, FRAME_HEADER_BYTES, Message, decode, encode_frame, encode_raw_head, frame_len};
 use crate::{
     entry::{ContentId, Entry, Target},
     limits::*,
@@ -54,6 +54,18 @@ fn a_message_over_the_limit_leaves_nothing_behind() {
     let mut out = b"before".to_vec();
     assert_eq!(encode_frame(&ToAgent::Ping(300), &mut out, 3), Err(EncodeError { len: 4, max: 3 }));
     assert_eq!(out, b"before");
+}
+
+#[test]
+fn the_head_of_a_block_and_the_block_are_its_frame() {
+    for len in [0, 1, 250, 251, 0xffff, 0x1_0000, BLOCK_BYTES_MAX] {
+        let block = vec![7; len];
+        let mut frame = Vec::new();
+        encode_frame(&FileFrame::Raw(Blob::new(block.clone()).unwrap()), &mut frame, FILE_FRAME_BYTES_MAX).unwrap();
+        assert!([encode_raw_head(len).unwrap(), block].concat() == frame, "{len} bytes");
+    }
+    assert!(encode_raw_head(BLOCK_BYTES_MAX + 1).is_err());
+    assert!(encode_raw_head(usize::MAX).is_err());
 }
 
 #[test]

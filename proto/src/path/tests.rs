@@ -116,6 +116,14 @@ proptest! {
     }
 
     #[test]
+    fn the_order_is_that_of_the_components(paths in proptest::collection::vec("[a!0]{1,2}(/[a!0]{1,2}){0,2}", 2)) {
+        let (left, right) = (path(&paths[0]), path(&paths[1]));
+        prop_assert_eq!(left.cmp(&right), left.components().cmp(right.components()));
+        prop_assert_eq!(SyncPath::root().cmp(&left), std::cmp::Ordering::Less);
+        prop_assert_eq!(left.cmp(&left.clone()), std::cmp::Ordering::Equal);
+    }
+
+    #[test]
     fn prefixes_agree_with_joining(above in "[ab]{1,2}(/[ab]{1,2}){0,2}", below in "[ab]{1,2}(/[ab]{1,2}){0,2}") {
         let (above, below) = (path(&above), path(&below));
         let whole = above.join_path(&below).unwrap();

@@ -32,7 +32,7 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const IDLE_MILLIS_MAX: u32 = 60_000;
 
 /// Gives a controller that has `sessions` open, of as many as `roots` allow, credit for what they need and no more.
-pub(crate) fn allow(connection: &Connection, sessions: usize, roots: usize) {
+pub fn allow(connection: &Connection, sessions: usize, roots: usize) {
     let count = |count: usize| VarInt::from_u32(u32::try_from(count).unwrap_or(u32::MAX));
     // One more than can be open: one that ends and one that begins.
     connection.set_max_concurrent_bi_streams(count((roots + 1).min(SESSIONS_PER_CONNECTION_MAX)));

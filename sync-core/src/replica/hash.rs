@@ -106,6 +106,10 @@ fn hash_small(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+        if filled + 1 == wanted {
+            // All of it, where there was room for more: no need to be told that this is the end.
+            break;
+        }
     }
     let bytes = buffer.get(..filled).unwrap_or_default();
     if filled == wanted {

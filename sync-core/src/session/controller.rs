@@ -51,6 +51,8 @@ use crate::{
 
 /// How long what is in flight has to be answered when the session ends.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a connection that is over on both sides is kept for its last packet.
+const CLOSING_TIME: Duration = Duration::from_millis(5);
 /// A connection that held for so long, or got both sides in sync, was a good one: the next failure is the first again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// Messages of the agent that wait to be handled, each of up to a frame.
@@ -134,14 +136,13 @@ impl Controller {
             }
         };
         self.flushes.fail(&FlushError::Stopped);
-        // These end their threads, which may be at work: not on this one.
-        let (replica, memory, synced, lock) = (self.replica, self.memory, self.engine.synced().clone(), self.lock);
-        let end_threads = move || {
-            drop(replica);
-            memory.close(&synced);
-            drop(lock);
-        };
-        let _ = tokio::task::spawn_blocking(end_threads).await;
+        // These end their threads, which may be at work: not on this one. The kernel takes its time to end watching, the disk
+        // for what is remembered: both at once.
+        let (replica, memory, synced) = (self.replica, self.memory, self.engine.synced().clone());
+        let ended = tokio::task::spawn_blocking(move || drop(replica));
+        let _ = tokio::task::spawn_blocking(move || memory.close(&synced)).await;
+        let _ = ended.await;
+        drop(self.lock);
         self.reporter.tell(Event::Stopped { reason: end });
     }
 
@@ -294,6 +295,7 @@ impl Controller {
 
     async fn say_goodbye(&self, link: Link, end: &End, mut from_agent: mpsc::Receiver<Result<ToController, String>>) {
         let Connected { dialed, control, bundle, .. } = link.connected;
+        let mut is_heard = false;
         if matches!(end, End::Stop)
             && let Ok(goodbye) = frame(&ToAgent::Goodbye(Sentence::new("the session was stopped")))
         {
@@ -301,14 +303,17 @@ impl Controller {
             drop((control, bundle));
             // The agent ends its side of the session when it has heard; then all is said.
             let heard = async { while let Some(Ok(_)) = from_agent.recv().await {} };
-            let _ = tokio::time::timeout(STOP_TIME_MAX, heard).await;
+            is_heard = tokio::time::timeout(STOP_TIME_MAX, heard).await.is_ok();
         }
         let reason = match end {
             End::Stop => "the session was stopped",
             End::Lost(reason) => reason,
         };
         close(&dialed.connection, CloseCode::Goodbye, reason);
-        let _ = tokio::time::timeout(STOP_TIME_MAX, dialed.endpoint.wait_idle()).await;
+        // To an agent that has said its last word the one packet is enough; were it lost, the agent would drop a connection
+        // without a session some time later. QUIC would wait for three time-outs whether anything still comes.
+        let patience = if is_heard { CLOSING_TIME } else { STOP_TIME_MAX };
+        let _ = tokio::time::timeout(patience, dialed.endpoint.wait_idle()).await;
     }
 
     /// What alpha's replica observed.

@@ -16,6 +16,9 @@ use crate::{
     sys::DirHandle,
 };
 
+/// What an operation takes in a frame beside its path and content, in bytes: what it expects, and what shall be there.
+const OPERATION_BYTES: usize = 96;
+
 /// A batch ready to be sent.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -79,8 +82,9 @@ impl Preparer {
         if operations.is_empty() {
             return Prepared::nothing(id, way, unsent);
         }
+        // Room for all of it: a frame that grows is copied again and again.
+        let mut frame = Vec::with_capacity(operations.iter().map(frame_bytes).sum());
         let batch = Batch { id, operations: Bounded::first(operations) };
-        let mut frame = Vec::new();
         let encoded = if way.urgent {
             encode_frame(&ToAgent::Batch(batch), &mut frame, CONTROL_FRAME_BYTES_MAX)
         } else {
@@ -109,6 +113,17 @@ impl Preparer {
         };
         Ok(operation(planned, content))
     }
+}
+
+/// About how many bytes an operation takes in a frame.
+fn frame_bytes(operation: &Operation) -> usize {
+    let content = match operation {
+        Operation::Put { content: Content::Raw(bytes) | Content::Zstd(bytes) | Content::Delta(bytes), .. } => {
+            bytes.len()
+        }
+        _ => 0,
+    };
+    OPERATION_BYTES + operation.path().as_bytes().len() + content
 }
 
 /// The file whose content an operation takes from the other side, if it does.

@@ -157,7 +157,10 @@ impl ReceivedFile {
         let partial = committer.partial(content).map_err(Failure::Disk)?;
         let output = partial.file().try_clone().map_err(Failure::Disk)?;
         // Without a recipe bytes come unasked, from the first one on. And what is longer than the file is no part of it.
-        if !header.recipe || output.metadata().map_err(Failure::Disk)?.len() > header.entry.content_len() {
+        // An empty file is left as it is: one that was cut to nothing ext4 takes for one that is being replaced, and writes
+        // all of it to the disk when it is closed.
+        let stood = output.metadata().map_err(Failure::Disk)?.len();
+        if stood > 0 && (!header.recipe || stood > header.entry.content_len()) {
             output.set_len(0).map_err(Failure::Disk)?;
         }
         let receiver = FileReceiver::new(header, output, resources).map_err(Failure::from)?;

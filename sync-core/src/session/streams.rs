@@ -12,9 +12,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use quinn::{Connection, SendStream};
 use sync_proto::{
-    codec::encode_frame,
+    codec::{encode_frame, encode_raw_head},
     limits::{FILE_FRAME_BYTES_MAX, STREAM_HEADER_BYTES_MAX},
     message::{BatchId, FileFrame, FileHeader, Need, SessionId, StreamHeader},
 };
@@ -212,14 +213,18 @@ pub(super) fn file(
     needs
 }
 
+/// A frame in two pieces, so that content is not copied: what goes before it, and itself.
+type Pieces = [Bytes; 2];
+
 async fn stream_file(mut send: SendStream, file: FileToSend, needs: crossbeam_channel::Receiver<Need>) -> HowEnded {
     let _ = send.set_priority(FILE_PRIORITY);
     let progress = Arc::clone(&file.progress);
-    let (frames, mut inbox) = mpsc::channel::<Vec<u8>>(FILE_FRAMES_MAX);
+    let (frames, mut inbox) = mpsc::channel::<Pieces>(FILE_FRAMES_MAX);
     let reading = tokio::task::spawn_blocking(move || read_file(&file, &needs, &frames));
-    while let Some(frame) = inbox.recv().await {
-        progress.wire.fetch_add(frame.len() as u64, Ordering::Relaxed);
-        if send.write_chunk(frame.into()).await.is_err() {
+    while let Some(mut pieces) = inbox.recv().await {
+        let bytes: usize = pieces.iter().map(Bytes::len).sum();
+        progress.wire.fetch_add(bytes as u64, Ordering::Relaxed);
+        if send.write_all_chunks(&mut pieces).await.is_err() {
             return HowEnded::Refused;
         }
     }
@@ -228,11 +233,11 @@ async fn stream_file(mut send: SendStream, file: FileToSend, needs: crossbeam_ch
 }
 
 /// Reads a file into frames, on a thread that may block. Whether it was whole.
-fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frames: &mpsc::Sender<Vec<u8>>) -> bool {
+fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frames: &mpsc::Sender<Pieces>) -> bool {
     let FileHeader { path, entry, recipe, .. } = &file.header;
     let header = StreamHeader::File(file.session, file.header.clone());
     let mut frame = Vec::new();
-    if encode_frame(&header, &mut frame, STREAM_HEADER_BYTES_MAX).is_err() || frames.blocking_send(frame).is_err() {
+    if encode_frame(&header, &mut frame, STREAM_HEADER_BYTES_MAX).is_err() || !hand_over(frames, frame, Bytes::new()) {
         return false;
     }
     let opened = path.split_last().and_then(|(parent, name)| {
@@ -240,7 +245,7 @@ fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frame
         dir.open_file(name).ok()
     });
     let (Some((source, _)), Some(content)) = (opened, entry.content()) else {
-        send(frames, &FileFrame::Abort);
+        send(frames, FileFrame::Abort);
         return false;
     };
     let compress = if file.compress { Compression::On } else { Compression::Off };
@@ -255,7 +260,7 @@ fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frame
         match sender.next() {
             Ok(Step::Send(frame)) => {
                 let aborted = frame == FileFrame::Abort;
-                if !send(frames, &frame) || aborted {
+                if !send(frames, frame) || aborted {
                     return false;
                 }
             }
@@ -278,9 +283,20 @@ fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frame
 /// Bytes read from a large file at once.
 const READ_BYTES: usize = 256 << 10;
 
-fn send(frames: &mpsc::Sender<Vec<u8>>, frame: &FileFrame) -> bool {
-    let mut bytes = Vec::new();
-    encode_frame(frame, &mut bytes, FILE_FRAME_BYTES_MAX).is_ok() && frames.blocking_send(bytes).is_ok()
+fn send(frames: &mpsc::Sender<Pieces>, frame: FileFrame) -> bool {
+    match frame {
+        FileFrame::Raw(block) => {
+            encode_raw_head(block.len()).is_ok_and(|head| hand_over(frames, head, block.into_vec().into()))
+        }
+        frame => {
+            let mut bytes = Vec::new();
+            encode_frame(&frame, &mut bytes, FILE_FRAME_BYTES_MAX).is_ok() && hand_over(frames, bytes, Bytes::new())
+        }
+    }
+}
+
+fn hand_over(frames: &mpsc::Sender<Pieces>, head: Vec<u8>, content: Bytes) -> bool {
+    frames.blocking_send([head.into(), content]).is_ok()
 }
 
 /// Counts what is read.

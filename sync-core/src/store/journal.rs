@@ -30,6 +30,8 @@ pub(super) struct Journal {
     records: RecordWriter,
     /// Records that are to be written.
     out: Vec<u8>,
+    /// Whether anything may have been appended that is not on the disk.
+    is_unsynced: bool,
 }
 
 impl Journal {
@@ -41,7 +43,13 @@ impl Journal {
     /// A journal of which only the header has been written.
     pub(super) fn fresh(file: File, generation: u64, link: Link) -> Self {
         let header = Header { kind: Kind::Journal, generation, link };
-        Self { file, bytes: HEADER_BYTES as u64, records: RecordWriter::new(header, 0), out: Vec::new() }
+        Self {
+            file,
+            bytes: HEADER_BYTES as u64,
+            records: RecordWriter::new(header, 0),
+            out: Vec::new(),
+            is_unsynced: false,
+        }
     }
 
     /// Applies a journal to what its snapshot says, and cuts off what was not written whole. `None`: it belongs to an
@@ -81,12 +89,13 @@ impl Journal {
             file.set_len(bytes)?;
         }
         file.seek(SeekFrom::Start(bytes))?;
-        Ok(Some(Self { file, bytes, records: RecordWriter::new(header, number), out: Vec::new() }))
+        Ok(Some(Self { file, bytes, records: RecordWriter::new(header, number), out: Vec::new(), is_unsynced: true }))
     }
 
     /// Appends notes. After an error the journal must not be used again; what was appended before is still whole.
     pub(super) fn append<'a>(&mut self, notes: impl Iterator<Item = &'a Note>) -> io::Result<()> {
         for note in notes {
+            self.is_unsynced = true;
             match note {
                 Note::Agreed(changes) => self.agreed(changes)?,
                 Note::Sent(number, intents) => sent::pieces(*number, intents, RECORD_BYTES, |piece| {
@@ -126,8 +135,13 @@ impl Journal {
         self.bytes
     }
 
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    /// Waits until all that was appended is on the disk.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.is_unsynced {
+            self.file.sync_data()?;
+            self.is_unsynced = false;
+        }
+        Ok(())
     }
 
     /// Makes appends fail.

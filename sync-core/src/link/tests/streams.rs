@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Both ends of a stream; the first byte goes through before it is accepted, so the opener has to speak first.
-async fn stream(from: &Connection, to: &Connection) -> ((SendStream, RecvStream), (SendStream, RecvStream)) {
+pub(super) async fn stream(from: &Connection, to: &Connection) -> ((SendStream, RecvStream), (SendStream, RecvStream)) {
     let (mut send, recv) = from.open_bi().await.unwrap();
     send.write_all(b"!").await.unwrap();
     let (answer, mut incoming) = to.accept_bi().await.unwrap();

@@ -45,13 +45,13 @@ impl Effect {
     }
 }
 
-/// What is `seen` now beside what was done: at the paths of the effects, and beneath them, it is what was `reported`.
-pub(super) fn beside(seen: &Tree, reported: &Tree, done: &[Effect]) -> Tree {
+/// What is `seen` now beside what was done: at the paths of the effects, and beneath them, it is what was `reported`. `None`
+/// where all that is seen was done, as nearly always.
+pub(super) fn beside(seen: &Tree, reported: &Tree, done: &[Effect]) -> Option<Tree> {
     let mut foreseen = reported.clone();
     done.iter().for_each(|effect| effect.apply_to(&mut foreseen));
     if foreseen.hash() == seen.hash() {
-        // Nothing but that, as nearly always.
-        return reported.clone();
+        return None;
     }
     let mut beside = seen.clone();
     for path in done.iter().flat_map(Effect::paths) {
@@ -60,7 +60,7 @@ pub(super) fn beside(seen: &Tree, reported: &Tree, done: &[Effect]) -> Tree {
             None => drop(beside.remove(path)),
         }
     }
-    beside
+    Some(beside)
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
         let paths = |from: &Tree, to: &Tree| {
             crate::tree::diff(from.root(), to.root()).map(|difference| difference.path.to_string()).collect()
         };
-        let before = beside(seen, reported, done);
+        let before = beside(seen, reported, done).unwrap_or_else(|| reported.clone());
         let mut after = before.clone();
         done.iter().for_each(|effect| effect.apply_to(&mut after));
         (paths(reported, &before), paths(&after, seen))

@@ -444,10 +444,16 @@ impl Session<'_> {
         // What was met comes before the outcomes, and what has come to stand since where something was done after them: the
         // controller takes all of it over in this order, and ends with what is reported here.
         let beside = effect::beside(&self.opened.view.tree, &self.reported, &done);
-        if !self.changed_to(beside, Duration::ZERO).await? {
+        let is_all = beside.is_none();
+        if !self.changed_to(beside.unwrap_or_else(|| self.reported.clone()), Duration::ZERO).await? {
             return Ok(false);
         }
-        done.iter().for_each(|effect| effect.apply_to(&mut self.reported));
+        if is_all {
+            // The same, and its pages are in memory already.
+            self.reported = self.opened.view.tree.clone();
+        } else {
+            done.iter().for_each(|effect| effect.apply_to(&mut self.reported));
+        }
         let message = Outcomes {
             batch: BatchId(batch),
             outcomes: Bounded::first(outcomes),
