@@ -121,6 +121,8 @@ struct World {
     had: BTreeSet<(SyncPath, Entry)>,
     /// Where beta may differ by somebody's hand, or because of what was not known.
     excused: BTreeSet<SyncPath>,
+    /// What beta could not read for a while.
+    hidden: BTreeSet<SyncPath>,
     /// What was taken, and not answered when the process ended.
     doubtful: BTreeSet<SyncPath>,
     /// Problems that the user has been told of.
@@ -172,6 +174,7 @@ impl World {
             gone: BTreeSet::new(),
             had: BTreeSet::new(),
             excused: BTreeSet::new(),
+            hidden: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             told: BTreeSet::new(),
             removing: BTreeSet::new(),

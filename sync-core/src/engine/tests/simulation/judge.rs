@@ -209,6 +209,9 @@ impl World {
             _ => return,
         };
         let let_go = &self.let_go;
+        let disk = if side == Side::Alpha { &self.laptop.disk } else { &self.agent.disk };
+        // What hands there have taken away before is not removed by us.
+        let is_there = |(at, entry): &(SyncPath, Entry)| disk.tree.get(at).is_some_and(|node| node.entry() == *entry);
         let removed = self.removed.entry(side).or_default();
         let is_first = removed.gone.is_empty();
         for operation in operations {
@@ -228,7 +231,7 @@ impl World {
                     let files = files.map(|(below, node)| (path.join_path(&below).unwrap(), node.entry()));
                     let is_asked =
                         |(at, entry): &(SyncPath, Entry)| let_go.contains(&(side, at.clone(), entry.clone()));
-                    removed.gone.extend(files.filter(|file| !is_asked(file)));
+                    removed.gone.extend(files.filter(|file| !is_asked(file) && is_there(file)));
                 }
                 Planned::MakeDirectory { .. } => {}
             }
@@ -351,7 +354,8 @@ impl World {
                 self.engine.halted().is_some()
                     || self.engine.conflicts().all(|(at, _, _)| *at != path)
                     || self.is_excused(&path)
-                    || self.is_told(&path),
+                    || self.is_told(&path)
+                    || self.was_hidden_at_beta(&path),
                 "{path} is a conflict, and nobody has touched it at beta"
             ),
             _ => {}
@@ -365,6 +369,11 @@ impl World {
 
     fn is_told(&self, at: &SyncPath) -> bool {
         self.told.iter().any(|(_, told)| told == at)
+    }
+
+    /// Something there could not be read at beta: to the engine it is not what was agreed on, until it hears more.
+    fn was_hidden_at_beta(&self, at: &SyncPath) -> bool {
+        self.hidden.iter().any(|hidden| hidden.starts_with(at) || at.starts_with(hidden))
     }
 
     /// Where it is said that `at` is not the same on both sides, if it is.

@@ -294,6 +294,7 @@ impl World {
         }
         self.cut();
         self.pump();
+        self.hidden.insert(at.clone());
         self.agent.problems.insert(at.clone(), problem(at, ProblemKind::Denied));
         self.agent.observe(None);
         self.connect();
