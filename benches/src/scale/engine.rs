@@ -1,5 +1,5 @@
 //! What the engine costs for one save, counted: instructions by callgrind on a fixed workload, with that of no save taken
-//! off. From the index's news of a save to the record of its outcome.
+//! off. From the edit of the index to the record of the outcome; content, disks and the link are not in it.
 
 use std::collections::BTreeMap;
 use std::process::Command;
