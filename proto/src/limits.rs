@@ -69,3 +69,7 @@ pub const SECTION_PIECES_MAX: usize = 16_384;
 pub const SECTION_FRESH_BYTES_MAX: usize = 8 << 20;
 /// Most bytes of the base, context not counted, that the fresh bytes in one section of a delta may refer to.
 pub const SECTION_NEAR_BYTES_MAX: usize = 32 << 20;
+/// Most bytes of a streamed file that one delta may say.
+pub const WINDOW_BYTES_MAX: usize = 8 << 20;
+/// Most bytes of the file that is replaced that one such delta may refer to.
+pub const WINDOW_BASE_BYTES_MAX: usize = 16 << 20;

@@ -390,6 +390,24 @@ pub enum FileFrame {
     End,
     /// The sender can't go on (the file changed while it was read). The receiver drops what it has.
     Abort,
+    /// The next bytes are `len` bytes, from `offset` on, of the file that is replaced. Only without a recipe.
+    Copy {
+        /// Where in the file that is replaced, in bytes.
+        offset: u64,
+        /// How many.
+        len: u64,
+    },
+    /// The next bytes are what a delta makes of a window of the file that is replaced. Only without a recipe.
+    Delta {
+        /// Where in the file that is replaced the window begins, in bytes.
+        offset: u64,
+        /// How long the window is, at most [`WINDOW_BASE_BYTES_MAX`](crate::limits::WINDOW_BASE_BYTES_MAX).
+        base_len: u32,
+        /// How many bytes come of it, at most [`WINDOW_BYTES_MAX`](crate::limits::WINDOW_BYTES_MAX).
+        len: u32,
+        /// The delta.
+        bytes: Blob<BLOCK_BYTES_MAX>,
+    },
 }
 
 /// The next chunks of a file.

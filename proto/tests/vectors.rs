@@ -218,6 +218,9 @@ fn content_streams(check: &mut Check) {
     check.message("file-zstd", FileFrame::Zstd { len: 1 << 20, bytes: blob(b"zstd") });
     check.message("file-end", FileFrame::End);
     check.message("file-abort", FileFrame::Abort);
+    check.message("file-copy", FileFrame::Copy { offset: 7, len: 1 << 32 });
+    let delta = FileFrame::Delta { offset: 1 << 20, base_len: 1 << 24, len: 1 << 23, bytes: blob(b"delta") };
+    check.message("file-delta", delta);
 }
 
 #[test]

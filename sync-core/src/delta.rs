@@ -9,6 +9,9 @@
 //!    stands in place of.
 //! 3. Where little is found, one frame that may refer to the base at large, by long-distance matching (`compress`).
 //!
+//! Files that no memory holds whole are said window by window (`window`), each against a window of the base that lies where
+//! the content is expected to go on; where it does not, `landmarks` of the whole base say where it does.
+//!
 //! How hard each tries follows from an [`Effort`]. The bytes are laid down in `proto/SPEC.md`.
 //!
 //! Invariants: decoding what was encoded against the same base gives the same bytes back. Decoding anything else ends in
@@ -21,13 +24,18 @@ mod decode;
 mod effort;
 mod encode;
 mod format;
+mod landmarks;
 mod plan;
 mod section;
 mod trim;
+mod window;
 
 pub use decode::{Decoder, DeltaError, decode};
 pub use effort::Effort;
 pub use encode::Encoder;
+pub use landmarks::Landmarks;
+pub(crate) use trim::common_prefix;
+pub use window::Window;
 
 #[cfg(test)]
 mod tests;

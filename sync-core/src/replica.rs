@@ -10,6 +10,7 @@
 //! What a crash leaves: nothing but the stage (`<root>/.synctl`), reaped when the root is opened again.
 
 mod applying;
+pub mod bases;
 pub mod claim;
 pub mod commit;
 pub mod contents;

@@ -58,6 +58,7 @@ use crate::{
     link::Credentials,
     replica::{
         Replica, ReplicaOptions,
+        bases::{BASES_BYTES_MAX, Bases},
         commit::{CommitOptions, Committer, OpenError},
         contents::Contents,
     },
@@ -287,6 +288,7 @@ impl Session {
         let shared = Arc::new(Shared { destination: shown, started: Instant::now(), status: Mutex::default() });
         let (sender, events) = queue::queue();
         let (requests, inbox) = mpsc::unbounded_channel();
+        let bases_at = state_dir.clone();
         let mut memory = Memory::new(state_dir, &alpha, sender.clone());
         let mailbox = Arc::new(Mailbox::default());
         let contents = Arc::new(Contents::new(CONTENTS_BYTES_MAX));
@@ -301,10 +303,12 @@ impl Session {
             let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
             let replica =
                 Replica::start(&alpha, options, move |observation| sink.put(observation)).map_err(unreadable)?;
-            Ok::<_, StartError>((memory, root, replica, committer))
+            // Without them more travels, and that is all.
+            let bases = bases_at.and_then(|dir| Bases::open(&DirHandle::open_root(&dir).ok()?, BASES_BYTES_MAX).ok());
+            Ok::<_, StartError>((memory, root, replica, committer, bases))
         };
         // What is known of the past may be long to read.
-        let (memory, root, replica, committer) =
+        let (memory, root, replica, committer, bases) =
             tokio::task::spawn_blocking(observe).await.map_err(|error| StartError::System(error.to_string()))??;
         let mut engine = Engine::new(mode);
         engine.set_gone_percent_max(gone_percent_max);
@@ -314,6 +318,7 @@ impl Session {
             root: Arc::new(root),
             mailbox,
             contents,
+            bases: bases.map(Arc::new),
             target: Arc::new(target),
             memory,
             reporter: Reporter::new(sender, Arc::clone(&shared)),

@@ -276,6 +276,12 @@ impl DirHandle {
         }
     }
 
+    /// How many bytes are free on this file system for whoever we are.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let free = rustix::fs::fstatvfs(&self.0)?;
+        Ok(free.f_bavail.saturating_mul(free.f_frsize))
+    }
+
     /// Takes an exclusive advisory lock on this directory, which ends with the last handle on it, also after a crash.
     /// `Ok(false)`: somebody else has it.
     pub fn try_lock(&self) -> io::Result<bool> {
@@ -328,6 +334,12 @@ pub fn boot_id() -> Option<String> {
 /// Brings everything that was written to any file system to its disk.
 pub fn sync_everything() {
     rustix::fs::sync();
+}
+
+/// Makes `to`, an empty file, have the content of `from` by sharing its blocks: nothing is copied, and what is written to
+/// one later is not seen in the other. [`ErrorKind::Unsupported`] where the platform or the file system can't.
+pub fn share_blocks(from: &File, to: &File) -> io::Result<()> {
+    platform::share_blocks(from, to)
 }
 
 /// Takes room on the disk for the first `len` bytes of a file, its length unchanged, so that writing them does not run out

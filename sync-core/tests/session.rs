@@ -3,6 +3,7 @@
 
 mod session {
     mod barrier;
+    mod bases;
     mod content;
     mod endings;
     mod first;

@@ -10,7 +10,7 @@ use super::plan::Piece;
 use super::trim::{common_prefix, common_suffix};
 
 /// Bytes of a sample.
-const SAMPLE_BYTES: usize = 32;
+pub(super) const SAMPLE_BYTES: usize = 32;
 
 /// Samples of a base lie at least so many bytes apart.
 const SAMPLE_DISTANCE_MIN: usize = 64;
@@ -118,12 +118,8 @@ impl Samples {
         let shift = u64::BITS - bits;
         let mut table = vec![0_u32; 1 << bits];
         for (index, stretch) in base.chunks(distance).enumerate() {
-            let Some(sample) = stretch.get(..SAMPLE_BYTES) else { continue };
-            // Where nothing but one byte stands is everywhere.
-            if sample.iter().all(|byte| Some(byte) == sample.first()) {
-                continue;
-            }
-            if let Some(slot) = table.get_mut((hash(sample) >> shift) as usize)
+            let Some(sample) = stretch.first_chunk().filter(|sample| !is_plain(sample)) else { continue };
+            if let Some(slot) = table.get_mut((SampleHash::of(sample).0 >> shift) as usize)
                 && *slot == 0
                 && let Ok(number) = u32::try_from(index + 1)
             {
@@ -135,15 +131,13 @@ impl Samples {
 
     /// The first stretch that holds a sample and is long enough, among the next `reach` bytes of new content at `at`.
     fn find(&self, base: &[u8], new: &[u8], at: usize, reach: usize) -> Option<Match> {
-        let leaving = MULTIPLIER.wrapping_pow(SAMPLE_BYTES as u32);
-        let mut rolling = hash(new.get(at..at + SAMPLE_BYTES)?);
+        let mut rolling = SampleHash::of(new.get(at..)?.first_chunk()?);
         let entering = new.get(at + SAMPLE_BYTES..)?.iter().map(Some).chain([None]);
         for (place, (first, next)) in (at..).zip(new.get(at..)?.iter().zip(entering)).take(reach) {
-            if let Some(found) = self.lookup(base, new, rolling, place, at) {
+            if let Some(found) = self.lookup(base, new, rolling.0, place, at) {
                 return Some(found);
             }
-            let gone = leaving.wrapping_mul(u64::from(*first));
-            rolling = rolling.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(*next?)).wrapping_sub(gone);
+            rolling.roll(*first, *next?);
         }
         None
     }
@@ -158,7 +152,27 @@ impl Samples {
     }
 }
 
-/// The hash of a sample, that of a rolling window of its length.
-fn hash(sample: &[u8]) -> u64 {
-    sample.iter().fold(0_u64, |hash, byte| hash.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(*byte)))
+/// The hash of a sample, which rolls over content.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SampleHash(pub(super) u64);
+
+impl SampleHash {
+    /// What a byte counts for when it leaves.
+    const LEAVING: u64 = MULTIPLIER.wrapping_pow(SAMPLE_BYTES as u32);
+
+    pub(super) fn of(sample: &[u8; SAMPLE_BYTES]) -> Self {
+        Self(sample.iter().fold(0, |hash: u64, byte| hash.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(*byte))))
+    }
+
+    /// Goes on by one byte.
+    #[inline]
+    pub(super) fn roll(&mut self, leaves: u8, enters: u8) {
+        let gone = Self::LEAVING.wrapping_mul(u64::from(leaves));
+        self.0 = self.0.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(enters)).wrapping_sub(gone);
+    }
+}
+
+/// Whether nothing but one byte stands there: such samples are everywhere.
+pub(super) fn is_plain(sample: &[u8; SAMPLE_BYTES]) -> bool {
+    sample.iter().all(|byte| Some(byte) == sample.first())
 }

@@ -42,6 +42,10 @@ impl Encoder {
         Self::default()
     }
 
+    pub(super) fn compressor(&mut self) -> &mut Compressor {
+        &mut self.compressor
+    }
+
     /// Most bytes that a delta is longer than what it says.
     pub const OVERHEAD_BYTES_MAX: usize = HEADER_BYTES_MAX;
 
@@ -129,7 +133,7 @@ impl<'a> Edit<'a> {
 }
 
 /// Content in sections: what the base holds anywhere is copied, the rest is said beside what it stands in place of.
-fn in_sections(
+pub(super) fn in_sections(
     compressor: &mut Compressor,
     base: &[u8],
     new: &[u8],

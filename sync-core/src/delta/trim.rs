@@ -1,7 +1,7 @@
 //! What two contents have in common at their ends.
 
 /// How many bytes `left` and `right` have in common at their start, at the speed of `memcmp`.
-pub(super) fn common_prefix(left: &[u8], right: &[u8]) -> usize {
+pub(crate) fn common_prefix(left: &[u8], right: &[u8]) -> usize {
     let mut common = 0;
     for block in [4096, 64, 1] {
         let (left, right) = (left.get(common..).unwrap_or_default(), right.get(common..).unwrap_or_default());

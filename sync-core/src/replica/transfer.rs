@@ -4,16 +4,20 @@
 //! carries the [`FileFrame`](sync_proto::message::FileFrame)s one way and the [`Need`](sync_proto::message::Need)s the
 //! other. With a recipe the sender says chunks by their hashes, a page at a time; the receiver answers each page with what
 //! it lacks, and takes the rest from files that it has, from what an earlier transfer left in the output, and from earlier
-//! in the same file. Without, all bytes come unasked.
+//! in the same file. Without, all bytes come unasked. A sender that has a copy of the file that is replaced says what
+//! differs from that, unasked as well.
 //!
 //! Invariants: each byte of the source is read once, and the hash is made of the very bytes that are sent. A sender holds
-//! at most [`PAGES_IN_FLIGHT_MAX`] pages of [`PAGE_BYTES_MAX`] bytes, whatever the file's size. A receiver writes in order of
-//! offset, says [`Reply::Complete`] only of content that has the declared length and hash, and holds a block, a chunk and
-//! the pages in flight, whatever the sender says.
+//! at most [`PAGES_IN_FLIGHT_MAX`] pages of [`PAGE_BYTES_MAX`] bytes, or a window of the file and one of the file that is
+//! replaced, whatever the file's size. A receiver writes in order of offset, says [`Reply::Complete`] only of content that
+//! has the declared length and hash, and holds a block, a chunk and the pages in flight, or two windows and a section of a
+//! delta, whatever the sender says.
 //!
 //! A crash, or a link that is cut, leaves in the output a prefix of the file. Given again as the output of a later
 //! transfer of the same content, what stands in it is checked chunk by chunk and not sent again.
 
+mod against;
+mod base;
 mod compress;
 mod error;
 mod output;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use sync_proto::{
-    SyncPath,
+    Entry, SyncPath,
     limits::{CONTENT_STREAMS_MAX, CONTROL_FRAME_BYTES_MAX},
     message::{BatchId, Bounded, Describe, FileHeader, Sentence, ToAgent, ToController},
 };
@@ -44,7 +44,7 @@ use crate::{
         view::View,
     },
     link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, unheard},
-    replica::{Applied, Observation, Replica, Seen, contents::Contents},
+    replica::{Applied, Observation, Replica, Seen, bases::Bases, contents::Contents},
     store::DestinationLock,
     sys::DirHandle,
 };
@@ -75,6 +75,8 @@ pub(super) struct Controller {
     pub(super) root: Arc<DirHandle>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) contents: Arc<Contents>,
+    /// Copies of large files that were sent, where there is a state directory.
+    pub(super) bases: Option<Arc<Bases>>,
     pub(super) target: Arc<Target>,
     pub(super) memory: Memory,
     pub(super) reporter: Reporter,
@@ -446,6 +448,8 @@ impl Controller {
             header: FileHeader { batch: id, path, expected: expected_entry(old.as_ref()), entry, recipe },
             compress: link.is_slow(),
             root: Arc::clone(&self.root),
+            replaced: old.as_ref().and_then(Entry::content),
+            bases: self.bases.clone(),
             progress,
         };
         let connection = link.connected.dialed.connection.clone();

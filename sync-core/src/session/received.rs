@@ -68,6 +68,8 @@ fn count(frame: &FileFrame, progress: &FileProgress) {
         FileFrame::Raw(bytes) => (bytes.len(), bytes.len()),
         FileFrame::Zstd { len, bytes } => (*len as usize, bytes.len()),
         FileFrame::Recipe(page) => (0, CHUNK_BYTES * page.chunks.len()),
+        FileFrame::Copy { len, .. } => (usize::try_from(*len).unwrap_or(usize::MAX), 0),
+        FileFrame::Delta { len, bytes, .. } => (*len as usize, bytes.len()),
         FileFrame::End | FileFrame::Abort => (0, 0),
     };
     progress.read.fetch_add(read as u64, Ordering::Relaxed);
@@ -143,13 +145,12 @@ enum Failure {
 }
 
 impl ReceivedFile {
-    /// Begins, with what an earlier transfer left and with the file that is replaced as sources of chunks.
+    /// Begins, with the file that is replaced and with what an earlier transfer left, to take from.
     fn begin(committer: &Committer, header: &FileHeader) -> Result<Self, Failure> {
         let content =
             header.entry.content().ok_or_else(|| Failure::Peer("what is streamed is not a file".to_owned()))?;
         let mut resources: Vec<Box<dyn ReadSeek>> = Vec::new();
-        if header.recipe
-            && let Some((parent, name)) = header.path.split_last()
+        if let Some((parent, name)) = header.path.split_last()
             && let Ok((file, _)) = committer.root().resolve(&parent).and_then(|dir| dir.open_file(name))
         {
             resources.push(Box::new(file));

@@ -4,6 +4,7 @@
 //! Preparing bulk reads the disk, so that is done on a thread.
 
 use std::{
+    fs::File,
     io::BufReader,
     sync::{
         Arc,
@@ -14,6 +15,7 @@ use std::{
 
 use quinn::{Connection, SendStream};
 use sync_proto::{
+    ContentId, SyncPath,
     codec::encode_frame,
     limits::{FILE_FRAME_BYTES_MAX, STREAM_HEADER_BYTES_MAX},
     message::{BatchId, FileFrame, FileHeader, Need, SessionId, StreamHeader},
@@ -23,7 +25,10 @@ use tokio::sync::mpsc;
 use super::prepare::{Prepared, Preparer, Way};
 use crate::{
     engine::plan::Planned,
-    replica::transfer::{Compression, FileSender, PAGES_IN_FLIGHT_MAX, Step},
+    replica::{
+        bases::{Bases, NewBase},
+        transfer::{Compression, FileSender, PAGES_IN_FLIGHT_MAX, Step},
+    },
     sys::DirHandle,
 };
 
@@ -189,7 +194,31 @@ pub(super) struct FileToSend {
     pub(super) header: FileHeader,
     pub(super) compress: bool,
     pub(super) root: Arc<DirHandle>,
+    /// The content that the receiver has there.
+    pub(super) replaced: Option<ContentId>,
+    /// Where copies of what is sent are kept.
+    pub(super) bases: Option<Arc<Bases>>,
     pub(super) progress: Arc<FileProgress>,
+}
+
+impl FileToSend {
+    /// A copy of what the receiver has there.
+    fn base(&self) -> Option<File> {
+        // What it is sent itself is there in part at most.
+        let id = self.replaced.filter(|id| self.header.entry.content() != Some(*id))?;
+        self.bases.as_ref()?.find(id)
+    }
+
+    /// A base of what is about to be sent, for the next time: one that costs nothing, else one that is written as the file is
+    /// read, where the file is one that is changed again and again.
+    fn next_base(&self, source: &File) -> (Option<NewBase>, bool) {
+        let Some(bases) = &self.bases else { return (None, false) };
+        let len = self.header.entry.content_len();
+        match bases.share(source, len) {
+            Some(shared) => (Some(shared), false),
+            None => (self.replaced.and_then(|_| bases.begin(len)), true),
+        }
+    }
 }
 
 /// Starts to stream a file. Answers of the receiver go into the sender that comes back.
@@ -229,8 +258,10 @@ async fn stream_file(mut send: SendStream, file: FileToSend, needs: crossbeam_ch
 
 /// Reads a file into frames, on a thread that may block. Whether it was whole.
 fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frames: &mpsc::Sender<Vec<u8>>) -> bool {
-    let FileHeader { path, entry, recipe, .. } = &file.header;
-    let header = StreamHeader::File(file.session, file.header.clone());
+    let FileHeader { path, entry, .. } = &file.header;
+    let base = file.base();
+    let recipe = file.header.recipe && base.is_none();
+    let header = StreamHeader::File(file.session, FileHeader { recipe, ..file.header.clone() });
     let mut frame = Vec::new();
     if encode_frame(&header, &mut frame, STREAM_HEADER_BYTES_MAX).is_err() || frames.blocking_send(frame).is_err() {
         return false;
@@ -244,8 +275,38 @@ fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frame
         return false;
     };
     let compress = if file.compress { Compression::On } else { Compression::Off };
-    let source = Counted { inner: BufReader::with_capacity(READ_BYTES, source), progress: &file.progress.read };
-    let mut sender = FileSender::new(source, entry.content_len(), content, *recipe, compress);
+    let (mut next_base, is_written) = file.next_base(&source);
+    // What shares its blocks with the file does not change any more.
+    let source = next_base.as_ref().filter(|_| !is_written).and_then(|base| base.reader().ok()).unwrap_or(source);
+    let source = Counted {
+        inner: BufReader::with_capacity(READ_BYTES, source),
+        progress: &file.progress.read,
+        copy: next_base.as_mut().filter(|_| is_written),
+    };
+    let sender = match base {
+        Some(base) => FileSender::against(source, entry.content_len(), content, Box::new(base), compress),
+        None => Ok(FileSender::new(source, entry.content_len(), content, recipe, compress)),
+    };
+    let sent = sender.is_ok_and(|sender| send_frames(sender, path, needs, frames));
+    if let (true, Some(bases)) = (sent, &file.bases) {
+        if let Some(base) = next_base {
+            base.keep(content, entry.content_len());
+        }
+        // Whatever the receiver answers: if it took it for another file, it does not so again.
+        if let Some(replaced) = file.replaced.filter(|replaced| *replaced != content) {
+            bases.forget(replaced);
+        }
+    }
+    sent
+}
+
+/// Sends what a sender makes. Whether it was whole.
+fn send_frames<R: std::io::Read>(
+    mut sender: FileSender<R>,
+    path: &SyncPath,
+    needs: &crossbeam_channel::Receiver<Need>,
+    frames: &mpsc::Sender<Vec<u8>>,
+) -> bool {
     loop {
         for need in needs.try_iter() {
             if sender.need(&need).is_err() {
@@ -283,16 +344,22 @@ fn send(frames: &mpsc::Sender<Vec<u8>>, frame: &FileFrame) -> bool {
     encode_frame(frame, &mut bytes, FILE_FRAME_BYTES_MAX).is_ok() && frames.blocking_send(bytes).is_ok()
 }
 
-/// Counts what is read.
+/// Counts what is read, and copies it where that is wanted and can be done.
 struct Counted<'a, R> {
     inner: R,
     progress: &'a AtomicU64,
+    copy: Option<&'a mut NewBase>,
 }
 
 impl<R: std::io::Read> std::io::Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.progress.fetch_add(read as u64, Ordering::Relaxed);
+        let new = buffer.get(..read).unwrap_or_default();
+        if self.copy.as_mut().is_some_and(|copy| copy.write(new).is_err()) {
+            // A full disk, mostly. What is there is too short to be kept.
+            self.copy = None;
+        }
         Ok(read)
     }
 }

@@ -146,6 +146,11 @@ pub(super) fn reflink_or_copy(from: &File, to: &File, len: u64) -> io::Result<()
     Ok(())
 }
 
+pub(super) fn share_blocks(from: &File, to: &File) -> io::Result<()> {
+    // Another file system, or one that can't: several errors say so.
+    rustix::fs::ioctl_ficlone(to, from).map_err(|_| ErrorKind::Unsupported.into())
+}
+
 pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
     if len == 0 {
         return Ok(());

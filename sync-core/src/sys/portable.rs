@@ -116,6 +116,10 @@ pub(super) fn reflink_or_copy(from: &File, to: &File, len: u64) -> io::Result<()
     copy::copy_from(from, to, 0, len)
 }
 
+pub(super) fn share_blocks(_: &File, _: &File) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
 pub(super) fn reserve(_: &File, _: u64) -> io::Result<()> {
     Ok(())
 }

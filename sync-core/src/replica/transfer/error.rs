@@ -2,7 +2,7 @@
 
 use std::io;
 
-use sync_proto::limits::{BLOCK_BYTES_MAX, CHUNK_BYTES_MAX, FILE_BYTES_MAX};
+use sync_proto::limits::{BLOCK_BYTES_MAX, CHUNK_BYTES_MAX, FILE_BYTES_MAX, WINDOW_BASE_BYTES_MAX, WINDOW_BYTES_MAX};
 
 use super::{PAGE_BYTES_MAX, PAGES_IN_FLIGHT_MAX};
 
@@ -95,6 +95,26 @@ pub enum Violation {
     /// A block that does not decode to what it declares.
     #[error("a compressed block is damaged or of another length than declared")]
     DamagedBlock,
+    /// A reference to the file that is replaced, in a file with a recipe.
+    #[error("a reference to the file that is replaced in a file with a recipe")]
+    UnexpectedReference,
+    /// A copy of nothing.
+    #[error("a copy of no bytes")]
+    EmptyCopy,
+    /// A delta that says nothing or more than it may, or that refers to more than it may.
+    #[error(
+        "a delta of {len} bytes that refers to {base}, where 1 to {WINDOW_BYTES_MAX} and up to {WINDOW_BASE_BYTES_MAX} are \
+         allowed"
+    )]
+    Window {
+        /// How many bytes it says.
+        len: u32,
+        /// How many it refers to.
+        base: u32,
+    },
+    /// Deltas that refer to far more of the file that is replaced than they say.
+    #[error("deltas that refer to far more than they say")]
+    TooManyReferences,
     /// Bytes that were not asked for.
     #[error("bytes that were not asked for")]
     Unasked,

@@ -14,6 +14,7 @@ use zstd_safe::DCtx;
 
 use super::{
     PAGE_BYTES_MAX, PAGES_IN_FLIGHT_MAX,
+    base::Base,
     error::{ReceiveError, Violation},
     output::Output,
     sources::{Place, ReadSeek, Sources},
@@ -52,6 +53,7 @@ pub struct FileReceiver<W> {
     content: ContentId,
     /// `None`: all bytes come unasked.
     recipe: Option<Recipe>,
+    base: Base,
     output: Output<W>,
     hasher: blake3::Hasher,
     decompressor: Option<DCtx<'static>>,
@@ -82,8 +84,8 @@ impl<W> std::fmt::Debug for FileReceiver<W> {
 
 impl<W: Read + Write + Seek> FileReceiver<W> {
     /// Receives into `out` the file that `header` announces. What stands in `out` is taken for an earlier part of the same
-    /// file. `resources` are files that may have chunks of it: the one that is replaced, say.
-    pub fn new(header: &FileHeader, out: W, resources: Vec<Box<dyn ReadSeek>>) -> Result<Self, ReceiveError> {
+    /// file. `resources` are files that may have chunks of it, first of all the one that is replaced.
+    pub fn new(header: &FileHeader, out: W, mut resources: Vec<Box<dyn ReadSeek>>) -> Result<Self, ReceiveError> {
         let Entry::File { content, len, .. } = header.entry else {
             return Err(Violation::NotAFile.into());
         };
@@ -94,6 +96,7 @@ impl<W: Read + Write + Seek> FileReceiver<W> {
         if output.stood() > len {
             return Err(ReceiveError::OutputTooLong { stood: output.stood(), len });
         }
+        let base = Base::new((!header.recipe && !resources.is_empty()).then(|| resources.swap_remove(0)));
         let recipe = header.recipe.then(|| Recipe {
             sizes: sizes(len),
             sources: Sources::new(resources),
@@ -108,6 +111,7 @@ impl<W: Read + Write + Seek> FileReceiver<W> {
             len,
             content,
             recipe,
+            base,
             output,
             hasher: blake3::Hasher::new(),
             decompressor: None,
@@ -146,6 +150,10 @@ impl<W: Read + Write + Seek> FileReceiver<W> {
             }
             FileFrame::End => self.end().map(|()| Reply::Complete),
             FileFrame::Abort => Err(ReceiveError::Aborted),
+            FileFrame::Copy { offset, len } => self.copy(offset, len).map(|()| Reply::None),
+            FileFrame::Delta { offset, base_len, len, bytes } => {
+                self.delta(offset, base_len, len, &bytes).map(|()| Reply::None)
+            }
         };
         self.closed = !matches!(reply, Ok(Reply::None | Reply::Need(_)));
         reply
@@ -172,6 +180,38 @@ impl<W: Read + Write + Seek> FileReceiver<W> {
         self.advance()?;
         let missing = Blob::new(missing).expect("a page has no more chunks than a need has bits");
         Ok(Need { batch: self.batch, page: page.page, missing })
+    }
+
+    /// Takes the next bytes from the file that is replaced.
+    fn copy(&mut self, offset: u64, len: u64) -> Result<(), ReceiveError> {
+        self.check_reference(len)?;
+        if len == 0 {
+            return Err(Violation::EmptyCopy.into());
+        }
+        let Self { base, hasher, output, .. } = self;
+        base.copy(offset, len, |bytes| {
+            hasher.update(bytes);
+            output.append(bytes).map_err(ReceiveError::Output)
+        })
+    }
+
+    /// Makes the next bytes of a window of the file that is replaced.
+    fn delta(&mut self, offset: u64, base_len: u32, len: u32, delta: &[u8]) -> Result<(), ReceiveError> {
+        self.check_reference(u64::from(len))?;
+        let bytes = self.base.decode(offset, base_len, len, delta)?;
+        self.received += delta.len() as u64;
+        self.hasher.update(&bytes);
+        self.output.append(&bytes).map_err(ReceiveError::Output)
+    }
+
+    fn check_reference(&self, len: u64) -> Result<(), Violation> {
+        if self.recipe.is_some() {
+            return Err(Violation::UnexpectedReference);
+        }
+        if len > self.len - self.output.end() {
+            return Err(Violation::TooLong { declared: self.len });
+        }
+        Ok(())
     }
 
     /// Decodes a block into memory for as much as it may have.
@@ -286,7 +326,8 @@ impl<W: Read + Write + Seek> FileReceiver<W> {
             return Err(Violation::Incomplete { received, declared: self.len }.into());
         }
         if self.hasher.finalize() != self.content.0 {
-            return Err(ReceiveError::WrongContent);
+            // The sender may have taken another file for the one that is here.
+            return Err(if self.base.is_used() { ReceiveError::SourceChanged } else { ReceiveError::WrongContent });
         }
         self.output.finish().map_err(ReceiveError::Output)
     }

@@ -9,9 +9,12 @@ use sync_proto::{
 };
 
 use super::{
+    against::Against,
     compress::{Compression, Compressor},
     recipe::Recipe,
+    sources::ReadSeek,
 };
+use crate::delta::Effort;
 
 /// What a sender wants done.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,10 +55,19 @@ pub enum SendError {
 pub struct FileSender<R> {
     source: Source<R>,
     content: ContentId,
-    /// `None`: all bytes go unasked.
-    recipe: Option<Recipe>,
+    way: Way,
     compressor: Compressor,
     state: State,
+}
+
+/// How a file is said.
+enum Way {
+    /// All its bytes, unasked.
+    Whole,
+    /// Its chunks, and of these what the receiver lacks.
+    Recipe(Recipe),
+    /// What differs from the file that it replaces.
+    Against(Box<Against>),
 }
 
 /// The file, read once from its start to its end.
@@ -86,10 +98,32 @@ impl<R: Read> FileSender<R> {
     /// Sends what `source` gives, which is to be `len` bytes long and to have the hash `content`. `recipe` as in the
     /// file's header.
     pub fn new(source: R, len: u64, content: ContentId, recipe: bool, compress: Compression) -> Self {
+        let way = if recipe { Way::Recipe(Recipe::new(len)) } else { Way::Whole };
+        Self::begin(source, len, content, way, compress)
+    }
+
+    /// Sends it against `base`, which has the content of the file that the receiver has at its path. The header says that
+    /// there is no recipe. Where the receiver has another file there, it finds that the hash is wrong.
+    pub fn against(
+        source: R,
+        len: u64,
+        content: ContentId,
+        base: Box<dyn ReadSeek>,
+        compress: Compression,
+    ) -> io::Result<Self> {
+        let effort = match compress {
+            Compression::Off => Effort::Fast,
+            Compression::On => Effort::Thorough,
+        };
+        let way = Way::Against(Box::new(Against::new(base, effort)?));
+        Ok(Self::begin(source, len, content, way, compress))
+    }
+
+    fn begin(source: R, len: u64, content: ContentId, way: Way, compress: Compression) -> Self {
         Self {
             source: Source { reader: source, len, read: 0, hasher: blake3::Hasher::new() },
             content,
-            recipe: recipe.then(|| Recipe::new(len)),
+            way,
             compressor: Compressor::new(compress),
             state: State::Sending,
         }
@@ -102,7 +136,11 @@ impl<R: Read> FileSender<R> {
 
     /// How many bytes of memory hold content of the file.
     pub fn held_bytes(&self) -> usize {
-        self.recipe.as_ref().map_or(0, Recipe::held_bytes)
+        match &self.way {
+            Way::Whole => 0,
+            Way::Recipe(recipe) => recipe.held_bytes(),
+            Way::Against(against) => against.held_bytes(),
+        }
     }
 
     /// What to do next.
@@ -121,9 +159,9 @@ impl<R: Read> FileSender<R> {
 
     /// Takes the receiver's answer to a page.
     pub fn need(&mut self, need: &Need) -> Result<(), SendError> {
-        match &mut self.recipe {
-            Some(recipe) => recipe.answered(need),
-            None => Err(SendError::UnexpectedNeed { page: need.page }),
+        match &mut self.way {
+            Way::Recipe(recipe) => recipe.answered(need),
+            Way::Whole | Way::Against(_) => Err(SendError::UnexpectedNeed { page: need.page }),
         }
     }
 
@@ -132,13 +170,23 @@ impl<R: Read> FileSender<R> {
         if self.source.is_read() && !self.source.has_hash(self.content) {
             return Ok(self.end(FileFrame::Abort));
         }
-        let Some(recipe) = &mut self.recipe else {
-            if self.source.is_read() {
-                return Ok(self.end(FileFrame::End));
+        let recipe = match &mut self.way {
+            Way::Whole => {
+                if self.source.is_read() {
+                    return Ok(self.end(FileFrame::End));
+                }
+                let mut block = Vec::new();
+                let whole = self.source.fill(&mut block, BLOCK_BYTES_MAX)?;
+                return Ok(if whole { self.send(block) } else { self.end(FileFrame::Abort) });
             }
-            let mut block = Vec::new();
-            let whole = self.source.fill(&mut block, BLOCK_BYTES_MAX)?;
-            return Ok(if whole { self.send(block) } else { self.end(FileFrame::Abort) });
+            Way::Against(against) => {
+                return Ok(match against.next(&mut self.source, &mut self.compressor)? {
+                    Some(frame) => Step::Send(frame),
+                    None if self.source.is_read() => self.end(FileFrame::End),
+                    None => self.end(FileFrame::Abort),
+                });
+            }
+            Way::Recipe(recipe) => recipe,
         };
         recipe.drop_sent();
         // The next page goes before the blocks of those before it: its answer travels while they do.

@@ -93,6 +93,7 @@ fn check(content: &[u8], way: &Way) -> Cost {
         match &frame {
             FileFrame::Recipe(_) => cost.pages += 1,
             FileFrame::Raw(bytes) | FileFrame::Zstd { bytes, .. } => cost.wire += bytes.len(),
+            FileFrame::Copy { .. } | FileFrame::Delta { .. } => panic!("there is no base"),
             FileFrame::End | FileFrame::Abort => {}
         }
         match receiver.handle(frame).unwrap() {
@@ -285,4 +286,5 @@ fn answers_out_of_turn_are_refused() {
     assert!(matches!(plain.need(&need(0, &[1])), Err(SendError::UnexpectedNeed { page: 0 })));
 }
 
+mod against;
 mod lies;

@@ -22,6 +22,7 @@ use crate::{
     ignore::Rules,
     replica::{
         Observation, Replica, ReplicaOptions,
+        bases::{AGENT_BASES_BYTES_MAX, Bases},
         claim::{ClaimError, RootClaim},
         commit::{CommitOptions, Committer},
         contents::Contents,
@@ -66,6 +67,8 @@ pub(super) struct ServedRoot {
     /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
     /// they wait for.
     asked: AtomicU64,
+    /// Copies of large files that were given to a controller; made for the first session that may want any.
+    bases: OnceLock<Option<Arc<Bases>>>,
     /// Held while the index is written.
     keeping: Mutex<()>,
     /// The replica of the last session, while nobody uses it.
@@ -156,6 +159,7 @@ impl ServedRoot {
             tenant: Mutex::default(),
             freed: Notify::new(),
             asked: AtomicU64::new(0),
+            bases: OnceLock::new(),
             keeping: Mutex::default(),
             idle: Mutex::default(),
         })
@@ -205,6 +209,11 @@ impl ServedRoot {
 
     pub(super) fn id(&self) -> ReplicaId {
         *self.id.get().expect("sessions come when the root is locked, and that sets it")
+    }
+
+    /// Where copies of large files are kept; `None` where they can't be.
+    pub(super) fn bases(&self) -> Option<Arc<Bases>> {
+        self.bases.get_or_init(|| Bases::open(&self.home, AGENT_BASES_BYTES_MAX).ok().map(Arc::new)).clone()
     }
 
     pub(super) fn committer(&self) -> &Arc<Committer> {

@@ -28,7 +28,7 @@ use sync_proto::{
 use tokio::sync::mpsc;
 
 use crate::{
-    replica::{contents::Contents, problem},
+    replica::{bases::Bases, contents::Contents, problem},
     session::{
         content::{ContentSource, Encoded, Unavailable},
         streams::{self, FileEnd, FileToSend, LinkSpeed},
@@ -51,6 +51,8 @@ pub(super) struct Supplier {
     /// For what is pushed: memory alone is looked into.
     source: ContentSource,
     root: Arc<DirHandle>,
+    /// Copies of large files that were given.
+    bases: Option<Arc<Bases>>,
     connection: Connection,
     session: SessionId,
     speed: LinkSpeed,
@@ -92,6 +94,7 @@ impl Supplier {
     pub(super) fn start(
         root: &DirHandle,
         contents: &Arc<Contents>,
+        bases: Option<Arc<Bases>>,
         connection: &Connection,
         session: SessionId,
     ) -> io::Result<(Self, Supplied)> {
@@ -119,6 +122,7 @@ impl Supplier {
             bulk: thread("synctl-supply-bulk")?,
             source: source(),
             root: Arc::clone(&root),
+            bases,
             connection: connection.clone(),
             session,
             speed: LinkSpeed::new(connection),
@@ -193,6 +197,8 @@ impl Supplier {
             header: FileHeader { batch: id, path, expected: Expected::Nothing, entry, recipe: base.is_some() },
             compress: self.speed.is_slow(&self.connection),
             root: Arc::clone(&self.root),
+            replaced: base,
+            bases: self.bases.clone(),
             progress: Arc::default(),
         };
         self.needs.insert(id, streams::file(self.connection.clone(), file, self.file_ends.clone()));

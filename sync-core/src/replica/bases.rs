@@ -1,0 +1,273 @@
+//! Copies of large files as they were sent, to say what has changed in the next ones: what is small is kept in memory by
+//! [`contents`](super::contents).
+//!
+//! A directory of files named by their content id in hexadecimal, bounded in bytes and by what is free on the disk; the
+//! oldest go first. Any number of sessions and processes may use it: nothing about it is remembered, a file is made
+//! under a name of its own and renamed, and one that is removed by another stays readable for whoever has it open. To lose
+//! a base costs bytes on the wire, never correctness; nothing here is synced to the disk. A base that is damaged shows
+//! at the receiver, by the hash of what comes out, and the file is sent without it.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use sync_proto::{ContentId, Name};
+
+use super::stage::{fixed, names, private_dir};
+use crate::sys::{self, DirHandle};
+
+/// Most bytes of bases on a person's machine, in the state directory.
+pub const BASES_BYTES_MAX: u64 = 1 << 30;
+
+/// Most bytes of bases in the root that an agent serves: a volume may be small.
+pub const AGENT_BASES_BYTES_MAX: u64 = 256 << 20;
+
+/// Bases take at most one part in so many of what they and what is free come to.
+const FREE_SHARE: u64 = 4;
+
+/// A base that was made so long ago is removed.
+const AGE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What a process that was killed has left half-written is removed after so long.
+const HALF_AGE_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// The directory.
+const BASES: &str = "bases";
+
+/// The bases in one directory.
+#[derive(Debug)]
+pub struct Bases {
+    dir: DirHandle,
+    bytes_max: u64,
+    next: AtomicU64,
+}
+
+/// A base that is being written. Dropped, it is gone.
+#[derive(Debug)]
+pub struct NewBase {
+    bases: Arc<Bases>,
+    name: String,
+    file: File,
+    kept: bool,
+}
+
+/// A file in the directory.
+struct Kept {
+    mtime_ns: i64,
+    len: u64,
+    name: Box<[u8]>,
+}
+
+impl Bases {
+    /// Opens `bases` in `home`, made where it is missing. At most `bytes_max` bytes are kept there.
+    pub fn open(home: &DirHandle, bytes_max: u64) -> io::Result<Self> {
+        let bases = Self { dir: private_dir(home, fixed(BASES))?, bytes_max, next: AtomicU64::new(0) };
+        bases.make_room(0)?;
+        Ok(bases)
+    }
+
+    /// The base with this content, if it is kept.
+    pub fn find(&self, id: ContentId) -> Option<File> {
+        Some(self.dir.open_file(name_of(&hexadecimal(id)).ok()?).ok()?.0)
+    }
+
+    /// It is of no use any more.
+    pub fn forget(&self, id: ContentId) {
+        if let Ok(name) = name_of(&hexadecimal(id)) {
+            self.dir.remove_file(name).ok();
+        }
+    }
+
+    /// Begins a base of `len` bytes; `None` where there is no room for it. The oldest make room.
+    pub fn begin(self: &Arc<Self>, len: u64) -> Option<NewBase> {
+        if !self.make_room(len).ok()? {
+            return None;
+        }
+        let name = format!("new-{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed));
+        let place = name_of(&name).ok()?;
+        let make = || self.dir.create_new(place, 0o600);
+        let file = match make() {
+            // Of a process that had the same number.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.dir.remove_file(place).ok()?;
+                make().ok()?
+            }
+            made => made.ok()?,
+        };
+        Some(NewBase { bases: Arc::clone(self), name, file, kept: false })
+    }
+
+    /// A base that shares the blocks of `file`, which costs nothing; `None` where the file system can't, or there is no room.
+    pub fn share(self: &Arc<Self>, file: &File, len: u64) -> Option<NewBase> {
+        let new = self.begin(len)?;
+        sys::share_blocks(file, &new.file).ok()?;
+        Some(new)
+    }
+
+    /// Removes what is too old, and the oldest until `len` bytes have room. Whether they have.
+    fn make_room(&self, len: u64) -> io::Result<bool> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut kept = Vec::new();
+        for name in names(&self.dir)? {
+            let Ok(place) = Name::new(&name) else { continue };
+            let Ok(stat) = self.dir.stat(place) else { continue };
+            let mtime_ns = stat.stamp.mtime_ns;
+            let age = now.saturating_sub(Duration::from_nanos(u64::try_from(mtime_ns).unwrap_or(0)));
+            if age > if is_whole(&name) { AGE_MAX } else { HALF_AGE_MAX } {
+                self.dir.remove_file(place).ok();
+            } else {
+                kept.push(Kept { mtime_ns, len: stat.len, name });
+            }
+        }
+        kept.sort_unstable_by_key(|kept| kept.mtime_ns);
+        let mut bytes: u64 = kept.iter().map(|kept| kept.len).sum();
+        let bytes_max = self.bytes_max.min(self.dir.free_bytes()?.saturating_add(bytes) / FREE_SHARE);
+        if len > bytes_max {
+            return Ok(false);
+        }
+        for Kept { len: freed, name, .. } in kept {
+            if bytes + len <= bytes_max {
+                break;
+            }
+            if is_whole(&name)
+                && let Ok(place) = Name::new(&name)
+                && self.dir.remove_file(place).is_ok()
+            {
+                bytes -= freed;
+            }
+        }
+        Ok(bytes + len <= bytes_max)
+    }
+}
+
+impl NewBase {
+    /// What stands there, from its start, to be read in place of the file that it shares its blocks with.
+    pub fn reader(&self) -> io::Result<File> {
+        let place = name_of(&self.name)?;
+        Ok(self.bases.dir.open_file(place)?.0)
+    }
+
+    /// Appends.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Keeps it as this content, which has `len` bytes; not where it is not whole.
+    pub fn keep(mut self, id: ContentId, len: u64) {
+        if sys::stat_file(&self.file).map_or(0, |stat| stat.len) != len {
+            return;
+        }
+        let Ok(from) = name_of(&self.name) else { return };
+        let own = hexadecimal(id);
+        let Ok(to) = name_of(&own) else { return };
+        self.kept = self.bases.dir.rename_replace(from, &self.bases.dir, to).is_ok();
+    }
+}
+
+impl Drop for NewBase {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Ok(name) = name_of(&self.name)
+        {
+            self.bases.dir.remove_file(name).ok();
+        }
+    }
+}
+
+fn name_of(text: &str) -> io::Result<Name<'_>> {
+    Name::new(text.as_bytes()).map_err(|error| io::Error::new(ErrorKind::InvalidFilename, error))
+}
+
+fn hexadecimal(id: ContentId) -> String {
+    blake3::Hash::from_bytes(id.0).to_hex().to_string()
+}
+
+fn is_whole(name: &[u8]) -> bool {
+    blake3::Hash::from_hex(name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{fs, io::Read};
+
+    use super::*;
+
+    fn id(bytes: &[u8]) -> ContentId {
+        ContentId(*blake3::hash(bytes).as_bytes())
+    }
+
+    fn keep(bases: &Arc<Bases>, bytes: &[u8]) -> bool {
+        let Some(mut new) = bases.begin(bytes.len() as u64) else { return false };
+        new.write(bytes).unwrap();
+        new.keep(id(bytes), bytes.len() as u64);
+        true
+    }
+
+    fn find(bases: &Bases, bytes: &[u8]) -> bool {
+        let Some(mut file) = bases.find(id(bytes)) else { return false };
+        let mut found = Vec::new();
+        file.read_to_end(&mut found).unwrap();
+        assert_eq!(found, bytes);
+        true
+    }
+
+    fn open(bytes_max: u64) -> (tempfile::TempDir, Arc<Bases>) {
+        let dir = tempfile::tempdir().unwrap();
+        let bases = Arc::new(Bases::open(&DirHandle::open_root(dir.path()).unwrap(), bytes_max).unwrap());
+        (dir, bases)
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let (dir, bases) = open(3_000);
+        let contents = [[1; 1_000], [2; 1_000], [3; 1_000], [4; 1_000]];
+        for content in &contents {
+            assert!(keep(&bases, content));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(contents.map(|content| find(&bases, &content)), [false, true, true, true]);
+        assert!(!keep(&bases, &[5; 3_001]), "larger than all that may be kept");
+        assert!(find(&bases, &contents[1]), "and nothing was removed for it");
+        bases.forget(id(&contents[1]));
+        assert!(!find(&bases, &contents[1]));
+        let home = DirHandle::open_root(dir.path()).unwrap();
+        assert!(find(&Bases::open(&home, 3_000).unwrap(), &contents[3]), "they are there after a restart");
+        assert!(!find(&Bases::open(&home, 500).unwrap(), &contents[3]), "unless less may be kept");
+    }
+
+    #[test]
+    fn what_is_not_kept_is_gone() {
+        let (dir, bases) = open(1 << 20);
+        let mut new = bases.begin(10).unwrap();
+        new.write(b"half").unwrap();
+        new.keep(id(b"half and half"), 13);
+        let left = || fs::read_dir(dir.path().join(BASES)).unwrap().count();
+        assert_eq!(left(), 0);
+        // What a killed process leaves: young, it may be at work; old, it is removed.
+        let path = dir.path().join(BASES).join("new-1-0");
+        fs::write(&path, b"half").unwrap();
+        assert!(keep(&bases, b"one") && left() == 2);
+        let old = SystemTime::now() - HALF_AGE_MAX - Duration::from_secs(1);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        assert!(keep(&bases, b"two") && left() == 2);
+    }
+
+    #[test]
+    fn a_base_that_is_removed_can_still_be_read() {
+        let (_dir, bases) = open(1 << 20);
+        assert!(keep(&bases, b"content"));
+        let mut file = bases.find(id(b"content")).unwrap();
+        bases.forget(id(b"content"));
+        let mut found = Vec::new();
+        file.read_to_end(&mut found).unwrap();
+        assert_eq!(found, b"content");
+    }
+}
