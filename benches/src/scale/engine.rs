@@ -21,6 +21,8 @@ use crate::process::{finish, installed};
 const FILES: u64 = 100_000;
 /// Saves that are counted.
 const SAVES: u64 = 1_000;
+/// Instructions for a save, a third more than were last counted (604,918): what is beyond is a regression.
+const INSTRUCTIONS_MAX: u64 = 800_000;
 /// Seconds of CPU time that a save may take.
 const SECONDS_MAX: f64 = 0.000_5;
 /// How long counting may take.
@@ -76,7 +78,9 @@ pub(super) fn measure(table: &mut Table) -> Result<()> {
     };
     let instructions = count(SAVES)?.saturating_sub(count(0)?) / SAVES;
     let beside = format!("CPU time {}", seconds(nanoseconds / 1e9));
-    table.enter(&what, format!("{instructions} instructions"), beside, "≤ 0.5 ms", nanoseconds / 1e9 <= SECONDS_MAX);
+    let met = instructions <= INSTRUCTIONS_MAX && nanoseconds / 1e9 <= SECONDS_MAX;
+    let goal = format!("≤ {INSTRUCTIONS_MAX}, ≤ 0.5 ms");
+    table.enter(&what, format!("{instructions} instructions"), beside, &goal, met);
     Ok(())
 }
 

@@ -189,9 +189,8 @@ impl<'a> Sessions<'a> {
     /// Ends all of them; the trees must be equal.
     pub(super) fn end(mut self) -> Result<()> {
         for sized in &mut self.all {
-            for complaint in sized.watch()?.complaints() {
-                anyhow::bail!("at {} files: {complaint}", sized.files);
-            }
+            let complaints = sized.watch()?.complaints();
+            ensure!(complaints.is_empty(), "at {} files: {complaints:?}", sized.files);
             sized.stop()?;
             tree::wait_same(&sized.pair.source, &sized.pair.target, LIMIT)?;
         }
