@@ -1,5 +1,5 @@
 //! `side-by-side`: measures the whole through the binaries, with the peers that are installed beside it in the same
-//! run, and prints one table. `side-by-side soak` runs a day's work on real sources again and again, with rsync as the
+//! run, and prints one table. `side-by-side scale` holds a million files to the goals for them. `side-by-side soak` runs a day's work on real sources again and again, with rsync as the
 //! judge.
 //!
 //! Every figure is of this machine in this run: only the ratios mean something elsewhere. What is measured, and from
@@ -12,6 +12,7 @@ mod measure;
 mod peer;
 mod process;
 mod quinn;
+mod scale;
 mod soak;
 mod tree;
 
@@ -87,6 +88,11 @@ struct Binaries {
 enum Command {
     /// A day's work on real sources, again and again: rsync must find no difference, every time
     Soak(soak::Soak),
+    /// A tree of up to a million files: scan, watches, memory, start, saves, writes, CPU, idling, a large rename
+    Scale(scale::Scale),
+    /// The workload whose instructions are counted
+    #[command(hide = true)]
+    EngineSaves(scale::EngineSaves),
     /// One end of what measures a lab's link
     #[command(hide = true)]
     ProbeListen { address: SocketAddr },
@@ -105,6 +111,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         Some(Command::Soak(soak)) => Tools::find(&arguments.binaries, &[]).and_then(|tools| soak.run(&tools)),
+        Some(Command::Scale(scale)) => Tools::find(&arguments.binaries, &[]).and_then(|tools| scale.run(&tools)),
+        Some(Command::EngineSaves(saves)) => saves.run(),
         Some(Command::ProbeListen { address }) => lab::listen(*address),
         Some(Command::ProbeSend { address }) => lab::send(*address),
         Some(Command::QuinnListen { secret }) => quinn::listen(secret),

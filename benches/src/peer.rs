@@ -20,7 +20,7 @@ use crate::Binaries;
 use crate::lab::Ends;
 use crate::process::{Running, installed};
 
-pub(crate) use rsync::{Daemon, wire_of_one_file};
+pub(crate) use rsync::{Daemon, wire_bytes as stats_bytes, wire_of_one_file};
 pub(crate) use synctl::{Agent, Watch};
 pub(crate) use tar::over_tcp;
 

@@ -167,6 +167,14 @@ pub(crate) fn usage(roots: &[u32]) -> Usage {
     sum
 }
 
+/// A number of `/proc/PID/io` of one process: `wchar`, what it gave to `write` calls; `write_bytes`, what became due on a
+/// disk. What goes to sockets by `sendmsg` is in neither.
+pub(crate) fn io_field(pid: u32, name: &str) -> u64 {
+    let io = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("io")).unwrap_or_default();
+    let line = io.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
+}
+
 fn status_field(process: &Path, name: &str) -> u64 {
     let status = fs::read_to_string(process.join("status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name));

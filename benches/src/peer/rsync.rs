@@ -74,7 +74,7 @@ pub(crate) fn wire_of_one_file(tools: &Tools, daemon: &Daemon, source: &Path, na
 }
 
 /// What `--stats` says was sent and received.
-fn wire_bytes(stats: &str) -> Result<f64> {
+pub(crate) fn wire_bytes(stats: &str) -> Result<f64> {
     let number = |name: &str| {
         let line = stats.lines().find_map(|line| line.strip_prefix(name))?;
         line.chars().filter(char::is_ascii_digit).collect::<String>().parse::<f64>().ok()

@@ -124,6 +124,16 @@ impl Watch {
         Ok(Self { running, said, agent })
     }
 
+    /// Ends both sides in order, which keeps what they know.
+    pub(crate) fn stop(mut self, limit: Duration) -> Result<()> {
+        for running in [&mut self.running, &mut self.agent.running] {
+            running.signal(Signal::TERM);
+            let status = running.wait(limit)?;
+            ensure!(status.success(), "it does not end in order: {status}");
+        }
+        Ok(())
+    }
+
     /// The number of events so far.
     pub(crate) fn mark(&self) -> usize {
         self.said.events.lock().unwrap_or_else(PoisonError::into_inner).len()

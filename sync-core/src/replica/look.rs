@@ -20,6 +20,8 @@ use crate::{
 /// Files up to this length, in bytes, are hashed where the events are read; longer ones elsewhere, so that they don't keep
 /// a save waiting.
 const HASH_AT_ONCE_BYTES_MAX: u64 = 2 << 20;
+/// A directory with so many entries is scanned by several threads.
+const ENTRIES_FOR_THREADS: u64 = 2_000;
 /// A file modified within this time of being read may change again without its stat data showing it: the grain of a file
 /// system's clock, with room.
 const CLOCK_GRAIN_NANOS: u64 = 20_000_000;
@@ -49,6 +51,12 @@ pub(super) enum Looked {
 pub(super) fn symlink(dir: &DirHandle, name: Name<'_>, path: &SyncPath) -> io::Result<Node> {
     let target = dir.read_link(name)?;
     if target.stays_inside(path) { Ok(Node::Symlink(target)) } else { Err(io::Error::other(problem::LeadsOut)) }
+}
+
+/// How many threads scan `path`, of which `hint` was known. What is small is done sooner than threads are started.
+fn threads_for(path: &SyncPath, hint: Option<&Dir>) -> usize {
+    let is_large = path.is_root() || hint.is_some_and(|hint| hint.entries() >= ENTRIES_FOR_THREADS);
+    if is_large { scan_threads() } else { 1 }
 }
 
 impl Observer {
@@ -226,8 +234,7 @@ impl Observer {
     pub(super) fn rescan(&mut self, path: &SyncPath) -> Looked {
         self.distrust_racy(path);
         let hint = self.index.dir(path).cloned();
-        // Anything but the whole is done sooner than threads are started.
-        self.rescan_with(path, hint.as_ref(), if path.is_root() { scan_threads() } else { 1 })
+        self.rescan_with(path, hint.as_ref(), threads_for(path, hint.as_ref()))
     }
 
     /// A file that may have changed without its stat data showing it is read again by the next scan.
@@ -317,7 +324,7 @@ impl Observer {
             self.watcher.remove_below(to);
             return Looked::Changed;
         }
-        self.rescan_with(to, hint.as_ref(), 1);
+        self.rescan_with(to, hint.as_ref(), threads_for(to, hint.as_ref()));
         Looked::Changed
     }
 

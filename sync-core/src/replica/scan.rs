@@ -72,7 +72,7 @@ impl Scan<'_> {
             Err(error) => return Scanned::failed(path, &error),
         };
         let shared = Shared::default();
-        let top = Arc::new(Gathering::new(None));
+        let top = Arc::new(Gathering::new(None, hint.cloned()));
         shared.push(Task::Listing {
             gathering: Arc::clone(&top),
             directory: Directory { handle: Arc::new(handle), path: path.clone(), scope },
@@ -193,7 +193,7 @@ impl Scan<'_> {
             let scope = directory.scope.enter(valid);
             let hint = known.and_then(|(node, _)| node.as_dir().cloned());
             shared.push(Task::Directory {
-                gathering: Arc::new(Gathering::new(Some((Arc::clone(&gathering), name.clone())))),
+                gathering: Arc::new(Gathering::new(Some((Arc::clone(&gathering), name.clone())), hint.clone())),
                 parent: Arc::clone(&directory.handle),
                 path,
                 scope,
@@ -323,16 +323,39 @@ struct Gathering {
     /// Pieces of it that are not done.
     open: AtomicUsize,
     parent: Option<(Arc<Self>, Box<[u8]>)>,
+    /// What stood there before.
+    before: Option<Dir>,
 }
 
 impl Gathering {
-    fn new(parent: Option<(Arc<Self>, Box<[u8]>)>) -> Self {
-        Self { items: Mutex::default(), open: AtomicUsize::new(1), parent }
+    fn new(parent: Option<(Arc<Self>, Box<[u8]>)>, before: Option<Dir>) -> Self {
+        Self { items: Mutex::default(), open: AtomicUsize::new(1), parent, before }
+    }
+
+    /// The directory of these items. Where nothing has changed it is the one that stood there before, in its memory and with
+    /// its hash: a scan that finds nothing leaves nothing behind.
+    fn build(&self, items: Vec<Item>) -> Dir {
+        match &self.before {
+            Some(before) if is_same(before, &items) => before.clone(),
+            _ => Dir::from_sorted(items),
+        }
     }
 
     fn items(&self) -> MutexGuard<'_, Vec<Item>> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a directory has just these items, stamps and all that lies beneath them included.
+fn is_same(dir: &Dir, items: &[Item]) -> bool {
+    let same = |one: &Node, other: &Node| match (one, other) {
+        (Node::Directory(one), Node::Directory(other)) => one.is_same(other),
+        _ => one == other,
+    };
+    dir.len() == items.len()
+        && dir.iter().zip(items).all(|((name, node, stamp), (found, found_node, found_stamp))| {
+            name.as_bytes() == &**found && stamp == *found_stamp && same(node, found_node)
+        })
 }
 
 enum Task {
@@ -426,7 +449,7 @@ impl Shared {
         while gathering.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             let mut items = std::mem::take(&mut *gathering.items());
             items.sort_unstable_by(|(left, ..), (right, ..)| left.cmp(right));
-            let dir = Dir::from_sorted(items);
+            let dir = gathering.build(items);
             let Some((parent, name)) = &gathering.parent else {
                 self.found().dir = Some(dir);
                 return;

@@ -19,8 +19,9 @@ use super::{DIRECTORY, Kind, copy, listed_kind};
 #[path = "stepwise.rs"]
 mod stepwise;
 
-/// Bytes of directory entries asked for at once: some 2,000 names a call.
-const LIST_BUFFER_BYTES: usize = 64 << 10;
+/// Bytes of directory entries asked for at once: some 500 names a call. Few directories have more, and on the stack they cost
+/// no allocation.
+const LIST_BUFFER_BYTES: usize = 16 << 10;
 
 pub(super) fn resolve(dir: BorrowedFd<'_>, path: &SyncPath) -> io::Result<OwnedFd> {
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -35,9 +36,8 @@ pub(super) fn resolve(dir: BorrowedFd<'_>, path: &SyncPath) -> io::Result<OwnedF
 
 pub(super) fn list(dir: BorrowedFd<'_>, each: &mut dyn FnMut(&[u8], Option<Kind>)) -> io::Result<()> {
     rustix::fs::seek(dir, SeekFrom::Start(0))?;
-    let mut buffer = Vec::<u8>::with_capacity(LIST_BUFFER_BYTES);
-    let spare: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
-    let mut entries = RawDir::new(dir, spare);
+    let mut buffer = [const { MaybeUninit::<u8>::uninit() }; LIST_BUFFER_BYTES];
+    let mut entries = RawDir::new(dir, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry?;
         each(entry.file_name().to_bytes(), listed_kind(entry.file_type()));

@@ -164,3 +164,36 @@ fn what_is_gone_is_no_problem() {
     let scanned = scan.run(&gone, rules.scope(&gone), None);
     assert!(scanned.dir.is_none() && scanned.problems.is_empty());
 }
+
+/// Directories in which nothing has changed are the very ones that stood there before: no memory, and no hashing.
+#[test]
+fn what_has_not_changed_is_shared_with_what_was_there_before() {
+    let dir = tempfile::tempdir().unwrap();
+    populate(dir.path());
+    let at = |scanned: &Scanned, path: &str| {
+        Tree::from_root(scanned.dir.clone().unwrap()).dir(&SyncPath::parse(path.as_bytes()).unwrap()).unwrap().clone()
+    };
+    let (first, _) = scan(dir.path(), None, 2, Keep::Nothing);
+    for threads in [1, 3] {
+        let (second, _) = scan(dir.path(), first.dir.as_ref(), threads, Keep::Nothing);
+        assert!(first.dir.as_ref().unwrap().is_same(second.dir.as_ref().unwrap()));
+    }
+    // As long as before, so that the stamp alone tells.
+    fs::write(dir.path().join("2/3/x58"), "85").unwrap();
+    let changed = scan(dir.path(), first.dir.as_ref(), 3, Keep::Nothing).0;
+    for (path, same) in [("2/3", false), ("2", false), ("2/4", true), ("3", true), ("many", true), ("empty", true)] {
+        assert_eq!(at(&first, path).is_same(&at(&changed, path)), same, "{path}");
+    }
+    // A file that is touched keeps its content, and the directory must not keep the old stamp.
+    fs::File::options()
+        .write(true)
+        .open(dir.path().join("many/5"))
+        .unwrap()
+        .set_modified(std::time::UNIX_EPOCH)
+        .unwrap();
+    fs::remove_dir(dir.path().join("empty/in/empty")).unwrap();
+    let touched = scan(dir.path(), first.dir.as_ref(), 3, Keep::Nothing).0;
+    assert!(at(&first, "many") == at(&touched, "many") && !at(&first, "many").is_same(&at(&touched, "many")));
+    assert!(at(&touched, "empty/in").is_empty());
+    assert!(touched.dir == scan(dir.path(), None, 1, Keep::Nothing).0.dir);
+}
