@@ -55,7 +55,7 @@ impl Walk<'_> {
         let put_back = unchanged && !self.is_untouched(side, path, node, synced);
         let is_dir = node.as_dir().is_some();
         if put_back && !is_dir && self.limits.guard.is_known_gone(path) {
-            return self.wanted(path, node);
+            return self.wanted(side, path, node);
         }
         if unchanged && !(put_back && is_dir) && self.goes(side, path, node) {
             return None;
@@ -66,7 +66,7 @@ impl Walk<'_> {
                 self.remnants(side, path, node, dir, None)
             }
             _ if unchanged => None,
-            _ => self.wanted(path, node),
+            _ => self.wanted(side, path, node),
         }
     }
 
@@ -122,8 +122,13 @@ impl Walk<'_> {
         None
     }
 
-    /// What of a new or changed subtree the other side gets. Nothing, where all that it holds takes no part.
-    fn wanted(&self, path: &SyncPath, node: &Node) -> Option<Node> {
+    /// What of a new or changed subtree of a side the other one gets. Nothing, where all that it holds takes no part.
+    fn wanted(&self, side: Side, path: &SyncPath, node: &Node) -> Option<Node> {
+        if side == Side::Alpha {
+            // What alpha shows takes part by its own rules. To ask for each path again with each walk would make a first sync
+            // of a million files take hours.
+            return Some(node.clone());
+        }
         let wanted = self.taking_part(path, node);
         let is_bare = |node: &Node| node.as_dir().is_some_and(Dir::is_empty);
         (!is_bare(&wanted) || is_bare(node)).then_some(wanted)

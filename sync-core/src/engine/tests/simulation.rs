@@ -37,7 +37,6 @@ use super::*;
 use crate::{
     engine::{
         Intent, Keep, Past, Side,
-        doubtful::intents,
         plan::{PlannedStream, Source},
     },
     tree::walk,
@@ -306,14 +305,6 @@ impl World {
         self.excused.extend([path("b"), path("c")]);
     }
 
-    /// What beta has yet to do of what was sent, and is out of mind since all was settled: the next process takes it for
-    /// somebody's.
-    fn excuse_stale(&mut self) {
-        let sent = self.stale.iter().flatten().flat_map(intents);
-        let forgotten = sent.filter(|intent| !self.intended_before.contains(intent));
-        self.excused.extend(forgotten.map(|(at, _)| at));
-    }
-
     /// The user settles a conflict, or lets deletions go.
     fn decide(&mut self) {
         if self.engine.halted().is_some() {
@@ -376,7 +367,6 @@ impl World {
                 // What alpha did not answer may be there: nobody remembers that it was taken.
                 self.excused.append(&mut self.doubtful);
                 self.intended_before.extend(std::mem::take(&mut self.intended).into_values().flatten());
-                self.excuse_stale();
                 self.engine = Engine::new(self.kind.mode);
                 self.told.clear();
                 self.last_id = None;

@@ -21,7 +21,7 @@ use crate::{
     engine::view::View,
     ignore::Rules,
     replica::{
-        Observation, Replica, ReplicaOptions,
+        Observation, Replica, ReplicaOptions, Work,
         bases::{AGENT_BASES_BYTES_MAX, Bases},
         claim::{ClaimError, RootClaim},
         commit::{CommitOptions, Committer},
@@ -98,6 +98,8 @@ pub(super) struct Opened {
     /// Numbers the work of all sessions that the replica serves: what one of them left under way is not taken for
     /// another's.
     pub(super) next_tag: u64,
+    /// How much of it is not answered.
+    pub(super) under_way: usize,
     /// The replica has ended by itself: its root is gone.
     pub(super) is_lost: bool,
 }
@@ -301,6 +303,7 @@ impl ServedRoot {
             contents,
             view: View::default(),
             next_tag: 0,
+            under_way: 0,
             is_lost: false,
         };
         opened.first_scan().await?;
@@ -439,21 +442,35 @@ impl Opened {
         }
     }
 
-    /// Reads what has been observed while nobody listened.
+    /// Hands over work, and gives the number that it has.
+    pub(super) fn apply(&mut self, work: Work) -> u64 {
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        self.under_way += 1;
+        self.replica.apply(tag, work);
+        tag
+    }
+
+    /// Reads what has been observed while nobody listened, and waits until all is done that earlier sessions have left: what came
+    /// about in the middle of the next one, it would take for a change by other hands.
     async fn catch_up(&mut self) -> Result<(), String> {
         const TOKEN: u64 = u64::MAX;
         self.replica.flush(TOKEN);
-        loop {
+        let mut is_flushed = false;
+        while !is_flushed || self.under_way > 0 {
             match self.mailbox.next().await {
                 Observation::Scanned(seen) | Observation::Changed(seen) => self.view = seen.view,
                 // Of a session that is gone: nobody waits for the outcomes, but the view counts.
-                Observation::Applied(applied) => self.view = applied.view,
-                Observation::Flushed(TOKEN) => return Ok(()),
-                Observation::Flushed(_) => {}
+                Observation::Applied(applied) => {
+                    self.under_way = self.under_way.saturating_sub(1);
+                    self.view = applied.view;
+                }
+                Observation::Flushed(token) => is_flushed |= token == TOKEN,
                 Observation::Lost(reason) => return Err(reason),
                 Observation::Warning(message) => tracing::warn!("{message}"),
             }
         }
+        Ok(())
     }
 }
 
@@ -461,5 +478,51 @@ impl Drop for Lease {
     fn drop(&mut self) {
         *self.root.tenant() = None;
         self.root.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use sync_proto::{
+        ContentId, Entry, SyncPath,
+        message::{Blob, Content, Expected, Operation},
+    };
+
+    use super::*;
+
+    const BATCHES: usize = 4;
+    const FILES: usize = 400;
+
+    fn put(batch: usize, number: usize) -> Operation {
+        let content = format!("{batch} {number}").into_bytes();
+        Operation::Put {
+            path: SyncPath::parse(format!("{batch}-{number}").as_bytes()).unwrap(),
+            expected: Expected::Nothing,
+            entry: Entry::File {
+                content: ContentId(*blake3::hash(&content).as_bytes()),
+                len: content.len() as u64,
+                executable: false,
+            },
+            content: Content::Raw(Blob::new(content).unwrap()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_begins_with_all_done_that_the_one_before_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Arc::new(ServedRoot::open(dir.path(), false).unwrap());
+        root.lock().await.unwrap();
+        let settings = IgnoreSettings::default();
+        let mut opened = root.replica(&settings, false).await.unwrap();
+        for batch in 0..BATCHES {
+            let operations = (0..FILES).map(|number| put(batch, number)).collect();
+            opened.apply(Work::Batch { operations, bulk: true });
+        }
+        root.keep(opened).await;
+        let opened = root.replica(&settings, false).await.unwrap();
+        assert_eq!((opened.under_way, opened.view.tree.entries()), (0, (BATCHES * FILES) as u64));
+        drop(opened);
     }
 }

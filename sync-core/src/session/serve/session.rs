@@ -364,10 +364,8 @@ impl Session<'_> {
     }
 
     fn hand_over(&mut self, id: BatchId, work: Work) {
-        let tag = self.opened.next_tag;
-        self.opened.next_tag += 1;
+        let tag = self.opened.apply(work);
         self.tags.insert(tag, id.0);
-        self.opened.replica.apply(tag, work);
     }
 
     async fn observation(&mut self, observation: Observation) -> Result<bool, String> {
@@ -430,6 +428,7 @@ impl Session<'_> {
     async fn applied(&mut self, applied: Applied) -> Result<bool, String> {
         let Applied { tag, outcomes, view, took } = applied;
         self.opened.view = view;
+        self.opened.under_way = self.opened.under_way.saturating_sub(1);
         // Of a session before this one: its effects are in the view that this one began with, or told as changes.
         let Some(batch) = self.tags.remove(&tag) else { return self.changed().await };
         let effects = self.effects.remove(&batch).unwrap_or_default();

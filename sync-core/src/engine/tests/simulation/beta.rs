@@ -154,6 +154,7 @@ impl World {
             self.intended.clear();
             self.intended_before.clear();
         }
+        self.finish_stale();
         let opened = self.agent.open();
         self.say(|| format!("connected: {:?}", self.agent.index));
         if mutants::is(Mutant::NothingIntended) {
@@ -185,6 +186,15 @@ impl World {
         self.up = false;
         self.engine.handle_disconnected();
         self.give_up_fetching();
+    }
+
+    /// A session begins with all done that the agent had taken before the link was lost.
+    pub(super) fn finish_stale(&mut self) {
+        self.agent.done();
+        while !self.stale.is_empty() {
+            self.stale();
+            self.agent.done();
+        }
     }
 
     /// The agent does what it had taken before the link was lost.

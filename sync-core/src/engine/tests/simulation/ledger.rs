@@ -81,14 +81,8 @@ impl Ledger {
             left.any(|(_, node, _)| matches!(node, Node::File { content: there, .. } if there == content))
         };
         let is_missed = |content: &ContentId| !self.given_up.contains(content) && !self.overruled.contains(content);
-        // Whatever it was that the hand took away there: a controller that is killed when that had just come, and before it was
-        // noted, does not know of it.
-        let first = ContentId([0; 32]);
-        let is_taken = |at: SyncPath, content| {
-            let mut there = self.taken_away.range((side.other(), at.clone(), first)..);
-            has(agreed, &at, content)
-                && there.next().is_some_and(|(other, path, _)| *other == side.other() && *path == at)
-        };
+        let is_taken =
+            |at: SyncPath, content| has(agreed, &at, content) && self.taken_away.contains(&(side.other(), at, content));
         placed(at, Some(node))
             .find(|(at, content)| {
                 is_missed(content) && !is_there(content) && !was_sent(at, *content) && !is_taken(at.clone(), *content)
