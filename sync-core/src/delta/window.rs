@@ -1,5 +1,7 @@
 //! A window of a large file as a delta against a window of its base: for files that no memory holds whole.
 
+use std::ops::Range;
+
 use super::align::align;
 use super::compress::REUSE_BYTES_MAX;
 use super::effort::Effort;
@@ -14,6 +16,8 @@ pub struct Window {
     /// Where in the window of the base the content goes on behind the window of the new content, as far as can be told.
     /// May lie beyond its end.
     pub end: Option<usize>,
+    /// The longest stretch of the new content that was not found in the window of the base. Empty where that is not known.
+    pub fresh: Range<usize>,
 }
 
 impl Encoder {
@@ -22,12 +26,12 @@ impl Encoder {
     pub fn encode_window(&mut self, base: &[u8], new: &[u8], effort: Effort) -> Option<Window> {
         if base.len() + new.len() <= REUSE_BYTES_MAX {
             let delta = self.encode(base, new, effort);
-            return (delta.len() < new.len()).then_some(Window { delta, end: None });
+            return (delta.len() < new.len()).then_some(Window { delta, end: None, fresh: 0..0 });
         }
         let pieces = align(base, new)?;
-        let end = end_of(&pieces);
+        let (end, fresh) = (end_of(&pieces), longest_fresh(&pieces));
         let delta = in_sections(self.compressor(), base, new, pieces, effort)?;
-        (delta.len() < new.len()).then_some(Window { delta, end })
+        (delta.len() < new.len()).then_some(Window { delta, end, fresh })
     }
 }
 
@@ -36,6 +40,16 @@ fn end_of(pieces: &[Piece]) -> Option<usize> {
     let last = pieces.iter().rposition(|piece| !piece.copy.is_empty())?;
     let fresh: usize = pieces.get(last + 1..)?.iter().map(|piece| piece.fresh).sum();
     Some(pieces.get(last)?.copy.end + fresh)
+}
+
+/// The longest of the stretches that are not copied.
+fn longest_fresh(pieces: &[Piece]) -> Range<usize> {
+    let stretches = pieces.iter().scan(0, |at, piece| {
+        let start = *at;
+        *at = start + piece.fresh + piece.copy.len();
+        Some(start..start + piece.fresh)
+    });
+    stretches.max_by_key(ExactSizeIterator::len).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -64,6 +78,8 @@ mod tests {
         };
         let inserted = [&base[500_000..700_000], &noise(100, 2), &base[700_000..900_000]].concat();
         check(&inserted, Some(900_000), 200);
+        let window = Encoder::new().encode_window(&base, &inserted, Effort::Fast).unwrap();
+        assert_eq!(window.fresh, 200_000..200_100);
         // Fresh at its end: taken for overwritten.
         let overwritten = [&base[500_000..900_000], &noise(1_000, 2)].concat();
         check(&overwritten, Some(901_000), 1_100);

@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     io::{self, Read},
+    ops::Range,
 };
 
 use sync_proto::{
@@ -33,6 +34,13 @@ const WINDOW_BYTES_MIN: usize = BLOCK_BYTES_MAX;
 /// A landmark is one where so many bytes are the same.
 const LANDMARK_BYTES: usize = 256;
 
+/// A stretch of a window that is longer than this, in bytes, and was not found near by, is looked for in all of the base.
+const FAR_BYTES_MIN: usize = 64 << 10;
+
+/// All of the base is read for its landmarks once so many times what was not found near by comes to its length: what is
+/// appended to a large file is not worth reading all of it.
+const LOOK_AROUND_FACTOR: u64 = 256;
+
 /// A file that is being said against a base.
 pub(super) struct Against {
     base: Box<dyn ReadSeek>,
@@ -45,6 +53,8 @@ pub(super) struct Against {
     window: Vec<u8>,
     /// Of the whole base, once they were needed.
     landmarks: Option<Landmarks>,
+    /// How much was not found where it was expected, in bytes.
+    strayed: u64,
     encoder: Encoder,
     effort: Effort,
     /// Made, and not yet handed out.
@@ -68,6 +78,7 @@ impl Against {
             same: Stretch::default(),
             window: Vec::new(),
             landmarks: None,
+            strayed: 0,
             encoder: Encoder::new(),
             effort,
             ready: VecDeque::new(),
@@ -139,6 +150,7 @@ impl Against {
     /// Says the window, or a part of it: as a delta, or as it is up to where the base has it again.
     fn say_window(&mut self, compressor: &mut Compressor) -> io::Result<()> {
         let mut len = self.window.len().min(WINDOW_BYTES_MAX);
+        let mut goes_on = None;
         while len > 0 {
             let slack = if len <= SHORT_BYTES_MAX { SHORT_BYTES_MAX } else { SLACK_BYTES };
             let start = self.at.min(self.base_len).saturating_sub(slack as u64);
@@ -146,11 +158,20 @@ impl Against {
             let base = self.read(start, reach.min(WINDOW_BASE_BYTES_MAX))?;
             let new = self.window.get(..len).unwrap_or_default();
             let Some(window) = self.encoder.encode_window(&base, new, self.effort) else { break };
+            if goes_on.is_none() && window.fresh.len() >= FAR_BYTES_MIN {
+                let start = window.fresh.start;
+                if let Some((place, there)) = self.landmark(window.fresh)? {
+                    // Up to there, which is where the base has it.
+                    (goes_on, len) = (Some(there), start + place);
+                    continue;
+                }
+            }
             if window.delta.len() <= BLOCK_BYTES_MAX {
                 let bytes = Blob::new(window.delta).expect("its length was looked at");
                 let (base_len, said) = (base.len() as u32, len as u32);
                 self.ready.push_back(FileFrame::Delta { offset: start, base_len, len: said, bytes });
-                self.at = window.end.map_or(self.at + len as u64, |end| start + end as u64);
+                let expected = || window.end.map_or(self.at + len as u64, |end| start + end as u64);
+                self.at = goes_on.unwrap_or_else(expected);
                 self.window.drain(..len);
                 return Ok(());
             }
@@ -159,14 +180,18 @@ impl Against {
             }
             // As much as ought to fit, a little less to be sure.
             let share = len as u64 * BLOCK_BYTES_MAX as u64 / window.delta.len() as u64 / 8 * 7;
-            len = (share as usize).clamp(WINDOW_BYTES_MIN, len - 1);
+            (goes_on, len) = (None, (share as usize).clamp(WINDOW_BYTES_MIN, len - 1));
         }
-        self.say_fresh(compressor)
+        match goes_on.filter(|_| len == 0) {
+            Some(there) => self.at = there,
+            None => self.say_fresh(compressor)?,
+        }
+        Ok(())
     }
 
     /// Says the window as it is, up to where it is found again anywhere in the base.
     fn say_fresh(&mut self, compressor: &mut Compressor) -> io::Result<()> {
-        let found = self.landmark()?;
+        let found = self.landmark(1..self.window.len())?.map(|(place, there)| (place + 1, there));
         let fresh = found.map_or(self.window.len(), |(place, _)| place);
         // Where it is not found what comes next is taken to stand in place of as much.
         self.at = found.map_or(self.at + fresh as u64, |(_, there)| there);
@@ -175,26 +200,28 @@ impl Against {
         Ok(())
     }
 
-    /// The first place in the window, but its very first, that is a landmark of the base; and where that is.
-    fn landmark(&mut self) -> io::Result<Option<(usize, u64)>> {
+    /// The first place in a part of the window that is a landmark of the base; and where that is.
+    fn landmark(&mut self, part: Range<usize>) -> io::Result<Option<(usize, u64)>> {
+        self.strayed += part.len() as u64;
         let landmarks = match self.landmarks.take() {
             Some(landmarks) => landmarks,
+            None if self.strayed.saturating_mul(LOOK_AROUND_FACTOR) < self.base_len => return Ok(None),
             None => self.look_around()?,
         };
         let mut failed = None;
         let base = &mut self.base;
-        let window = &self.window;
+        let window = self.window.get(part).unwrap_or_default();
         let found = landmarks.find(window, |place, there| {
             let mut bytes = [0; LANDMARK_BYTES];
             match window.get(place..place + LANDMARK_BYTES) {
-                Some(expected) if place > 0 => match read_at(base, there, &mut bytes) {
+                Some(expected) => match read_at(base, there, &mut bytes) {
                     Ok(read) => bytes.get(..read) == Some(expected),
                     Err(error) => {
                         failed = Some(error);
                         false
                     }
                 },
-                _ => false,
+                None => false,
             }
         });
         self.landmarks = Some(landmarks);

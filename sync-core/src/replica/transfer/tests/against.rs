@@ -104,9 +104,28 @@ fn what_has_moved_far_is_found_again() {
     assert!(removed.wire < 64 << 10, "{removed:?}");
     let moved = check(&base, &[&base[40 << 20..], &base[..40 << 20]].concat());
     assert!(moved.wire < 64 << 10, "{moved:?}");
+    // A part of a window that is there otherwise.
+    let mut parted = base[..50 << 20].to_vec();
+    parted.splice(10 << 20..10 << 20, base[52 << 20..53 << 20].iter().copied());
+    let parted = check(&base, &parted);
+    assert!(parted.wire < 32 << 10, "{parted:?}");
     // Nothing is the same.
     let said = check(&base, &fresh);
     assert_eq!((said.copies, said.deltas, said.wire), (0, 0, fresh.len()));
+}
+
+#[test]
+fn what_is_appended_is_not_worth_reading_all_of_a_large_file() {
+    let base = noise(48 << 20, 1);
+    let new = [&base[..], &noise(100_000, 2)].concat();
+    let read = Arc::<AtomicUsize>::default();
+    let counted = Box::new(Counted(Cursor::new(base), Arc::clone(&read)));
+    let mut sender = FileSender::against(&new[..], new.len() as u64, id(&new), counted, Compression::Off).unwrap();
+    while let Step::Send(frame) = sender.next().unwrap() {
+        assert!(!matches!(frame, FileFrame::Abort));
+    }
+    // Once to compare, and what lies near the end.
+    assert!(read.load(Ordering::Relaxed) <= (52 << 20), "{read:?}");
 }
 
 #[test]
