@@ -292,51 +292,67 @@ fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frame
         Some(base) => FileSender::against(source, entry.content_len(), content, Box::new(base), compress),
         None => Ok(FileSender::new(source, entry.content_len(), content, recipe, compress)),
     };
-    let sent = sender.is_ok_and(|sender| send_frames(sender, path, needs, frames));
-    if let (true, Some(bases)) = (sent, &file.bases) {
-        if let Some(base) = next_base {
-            base.keep(content, entry.content_len());
-        }
-        // Whatever the receiver answers: if it took it for another file, it does not so again.
-        if let Some(replaced) = file.replaced.filter(|replaced| *replaced != content) {
-            bases.forget(replaced);
-        }
+    let sent = sender.map_or(Sent::Unreadable, |sender| send_frames(sender, path, needs, frames));
+    if let (Sent::Whole, Some(base)) = (sent, next_base) {
+        base.keep(content, entry.content_len());
     }
-    sent
+    // When it was sent, whatever the receiver answers: if that has another file there, it is not told so twice. And one that can't
+    // be read is of no use.
+    if let (Sent::Whole | Sent::Unreadable, Some(bases)) = (sent, &file.bases)
+        && let Some(replaced) = file.replaced.filter(|replaced| *replaced != content)
+    {
+        bases.forget(replaced);
+    }
+    sent == Sent::Whole
 }
 
-/// Sends what a sender makes. Whether it was whole.
+/// What became of the frames of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// All were handed over.
+    Whole,
+    /// Nobody wants them any more, or the file is not what it was.
+    GivenUp,
+    /// The disk: it can't be read, or its base.
+    Unreadable,
+}
+
+/// Sends what a sender makes.
 fn send_frames<R: std::io::Read>(
     mut sender: FileSender<R>,
     path: &SyncPath,
     needs: &crossbeam_channel::Receiver<Need>,
     frames: &mpsc::Sender<Pieces>,
-) -> bool {
+) -> Sent {
+    let mut given_up = Sent::GivenUp;
     loop {
         for need in needs.try_iter() {
             if sender.need(&need).is_err() {
-                return false;
+                return Sent::GivenUp;
             }
         }
         match sender.next() {
             Ok(Step::Send(frame)) => {
                 let aborted = frame == FileFrame::Abort;
                 if !send(frames, frame) || aborted {
-                    return false;
+                    return given_up;
                 }
             }
             Ok(Step::AwaitNeed) => match needs.recv() {
                 Ok(need) => {
                     if sender.need(&need).is_err() {
-                        return false;
+                        return Sent::GivenUp;
                     }
                 }
                 // The session is over.
-                Err(_) => return false,
+                Err(_) => return Sent::GivenUp,
             },
-            Ok(Step::Done) => return true,
+            Ok(Step::Done) => return Sent::Whole,
             // The next step says so to the receiver.
-            Err(error) => tracing::debug!(%path, "{error}"),
+            Err(error) => {
+                tracing::debug!(%path, "{error}");
+                given_up = Sent::Unreadable;
+            }
         }
     }
 }
