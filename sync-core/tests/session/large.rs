@@ -71,6 +71,8 @@ async fn of_a_file_that_travels_in_a_batch_only_what_is_fresh_does() {
     put(&lab, "binary", &content);
     running.flush().await;
     lab.assert_same();
+    // What is told of it may be told after the flush.
+    synced(&running, 0, "binary").await;
 
     // Overwritten, put in, and moved: far apart, so that most of it stands elsewhere afterwards.
     content[500_000..500_300].copy_from_slice(&noise(300, 2));
