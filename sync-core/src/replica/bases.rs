@@ -260,6 +260,69 @@ mod tests {
         assert!(keep(&bases, b"two") && left() == 2);
     }
 
+    /// A file system whose files can share blocks, on an image in `dir`, until it is dropped.
+    #[cfg(target_os = "linux")]
+    struct Mounted(std::path::PathBuf);
+
+    #[cfg(target_os = "linux")]
+    impl Mounted {
+        fn new(dir: &std::path::Path) -> Option<Self> {
+            let (image, at) = (dir.join("image"), dir.join("mounted"));
+            File::create(&image).unwrap().set_len(256 << 20).unwrap();
+            fs::create_dir(&at).unwrap();
+            let done =
+                |command: &mut std::process::Command| command.output().is_ok_and(|output| output.status.success());
+            let is_made = done(std::process::Command::new("mkfs.btrfs").arg("-q").arg(&image));
+            let mounted =
+                is_made && done(std::process::Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at));
+            mounted.then_some(Self(at))
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn blocks_are_shared_where_the_file_system_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(mounted) = Mounted::new(dir.path()) else {
+            return crate::skipped::skipped("btrfs can't be made or mounted");
+        };
+        let home = DirHandle::open_root(&mounted.0).unwrap();
+        let bases = Arc::new(Bases::open(&home, 1 << 30).unwrap());
+        let content: Vec<u8> = (0..20_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let path = mounted.0.join("file");
+        fs::write(&path, &content).unwrap();
+        home.sync_fs().unwrap();
+        let free = home.free_bytes().unwrap();
+        let new = bases.share(&File::open(&path).unwrap(), content.len() as u64).unwrap();
+        home.sync_fs().unwrap();
+        let taken = free.saturating_sub(home.free_bytes().unwrap());
+        assert!(taken < 4 << 20, "{taken} bytes for a copy of {}", content.len());
+        // What is done to the file meanwhile is not seen.
+        fs::write(&path, b"other").unwrap();
+        let mut read = Vec::new();
+        new.reader().unwrap().read_to_end(&mut read).unwrap();
+        assert!(read == content);
+        new.keep(id(&content), content.len() as u64);
+        assert!(find(&bases, &content));
+    }
+
+    #[test]
+    fn without_shared_blocks_nothing_is_left_behind() {
+        let (dir, bases) = open(1 << 20);
+        let other = tempfile::tempfile().unwrap();
+        other.set_len(1_000).unwrap();
+        let shared = bases.share(&other, 1_000);
+        let left = fs::read_dir(dir.path().join(BASES)).unwrap().count();
+        assert_eq!(left, usize::from(shared.is_some()));
+    }
+
     #[test]
     fn a_base_that_is_removed_can_still_be_read() {
         let (_dir, bases) = open(1 << 20);
