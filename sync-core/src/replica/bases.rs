@@ -261,10 +261,10 @@ mod tests {
     }
 
     /// A file system whose files can share blocks, on an image in `dir`, until it is dropped.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
     struct Mounted(std::path::PathBuf);
 
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
     impl Mounted {
         fn new(dir: &std::path::Path) -> Option<Self> {
             let (image, at) = (dir.join("image"), dir.join("mounted"));
@@ -279,7 +279,7 @@ mod tests {
         }
     }
 
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
     impl Drop for Mounted {
         fn drop(&mut self) {
             let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
     fn blocks_are_shared_where_the_file_system_can() {
         let dir = tempfile::tempdir().unwrap();
         let Some(mounted) = Mounted::new(dir.path()) else {
