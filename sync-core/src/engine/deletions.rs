@@ -8,7 +8,7 @@ mod let_go;
 
 use std::collections::BTreeMap;
 
-use sync_proto::Entry;
+use sync_proto::{Entry, SyncPath};
 
 pub(super) use self::let_go::LetGo;
 use super::{
@@ -39,6 +39,10 @@ pub(super) struct Sweep {
 struct Swept {
     /// What stood there when it began, without what was under way.
     before: Tree,
+    /// That, and all that has come since.
+    ever: Tree,
+    /// What stood there when it was last looked at.
+    seen: Tree,
     /// How many entries operations have removed or moved away since, or will, or have failed to: no fewer than are gone.
     most: u64,
 }
@@ -106,9 +110,12 @@ impl Engine {
             self.sweep = None;
         }
         let (alpha, _) = self.alpha.as_ref()?;
-        let begin = |tree: &Tree| Swept { before: tree.clone(), most: 0 };
-        let Sweep { at_alpha, at_beta } =
-            self.sweep.get_or_insert_with(|| Sweep { at_alpha: begin(&alpha.tree), at_beta: begin(&self.known.beta) });
+        let Sweep { at_alpha, at_beta } = self.sweep.get_or_insert_with(|| Sweep {
+            at_alpha: Swept::begin(&alpha.tree),
+            at_beta: Swept::begin(&self.known.beta),
+        });
+        at_alpha.see(&alpha.tree);
+        at_beta.see(&self.known.beta);
         let percent = self.gone_percent_max;
         if !at_alpha.is_suspicious(&found.at_alpha, percent) && !at_beta.is_suspicious(&found.at_beta, percent) {
             return None;
@@ -168,6 +175,27 @@ impl Engine {
 }
 
 impl Swept {
+    fn begin(tree: &Tree) -> Self {
+        Self { before: tree.clone(), ever: tree.clone(), seen: tree.clone(), most: 0 }
+    }
+
+    /// What has come there can be removed too. Costs O(changes).
+    fn see(&mut self, now: &Tree) {
+        if self.seen.root().is_same(now.root()) {
+            return;
+        }
+        for difference in diff(self.seen.root(), now.root()) {
+            let Some(new) = difference.new else { continue };
+            add(&mut self.ever, &difference.path, new);
+            for (below, node, _) in new.as_dir().into_iter().flat_map(walk) {
+                if let Ok(path) = difference.path.join_path(&below) {
+                    add(&mut self.ever, &path, node);
+                }
+            }
+        }
+        self.seen = now.clone();
+    }
+
     /// How many entries are gone at most, with these steps.
     fn most(&self, steps: &[Step]) -> u64 {
         self.most + steps.iter().filter_map(removed).map(Node::entries).sum::<u64>()
@@ -178,8 +206,8 @@ impl Swept {
         self.most(steps).saturating_mul(100) > FILES_MIN * percent
     }
 
-    /// How many files are gone of how many that were there, where those are too many. What has come to stand there since the
-    /// sweep began counts as what is there now.
+    /// How many files are gone of how many that were there, are there now, or were there at any time, where those are too
+    /// many.
     fn excess(&self, now: &Tree, flight: &Flight, steps: &[Step], percent: u64) -> Option<(u64, u64)> {
         let planned = steps.iter().filter_map(removed).map(Node::entries).sum();
         let of = |before: &Tree, most: u64| {
@@ -193,7 +221,16 @@ impl Swept {
             let gone = gone_files(before, &after(now, flight, steps)).min(most);
             is_excess(gone, there).then_some((gone, there))
         };
-        of(&self.before, self.most(steps)).or_else(|| of(now, planned))
+        let most = self.most(steps);
+        of(&self.before, most).or_else(|| of(now, planned)).or_else(|| of(&self.ever, most))
+    }
+}
+
+/// Puts `node` where nothing stands, and a directory where a file stands.
+fn add(tree: &mut Tree, path: &SyncPath, node: &Node) {
+    let is_in_the_way = |old: &Node| old.as_dir().is_some() || node.as_dir().is_none();
+    if !tree.get(path).is_some_and(is_in_the_way) {
+        drop(tree.insert(path, node.clone(), None));
     }
 }
 

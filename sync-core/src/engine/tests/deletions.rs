@@ -89,6 +89,34 @@ fn what_was_put_back_during_a_sweep_counts() {
     assert!(see(&mut engine, &more).is_empty() && engine.halted().is_some());
 }
 
+/// Nor does what has come since a sweep began go uncounted when it is removed in pieces.
+#[test]
+fn what_came_during_a_sweep_adds_up() {
+    for (place, there) in [("more", 24), ("d/000001", 24), ("d", 3)] {
+        let (mut engine, mut alpha) = with_files(there);
+        remove(&mut alpha, 0..1);
+        assert_eq!(see(&mut engine, &alpha).len(), 1, "the sweep goes on");
+        let mut more = Tree::new();
+        many(&mut more, "more", 1 << 32, 60);
+        let node = more.remove(&path("more")).unwrap();
+        alpha.insert(&path(place), node, None).unwrap();
+        let second = see(&mut engine, &alpha);
+        assert!(all_applied(&mut engine, second).is_empty() && engine.halted().is_none());
+        for piece in 0..3_u64 {
+            for number in piece * 20..piece * 20 + 20 {
+                alpha.remove(&path(&format!("{place}/{number:06}"))).unwrap();
+            }
+            see(&mut engine, &alpha);
+            let goes = (piece + 1) * 20 + 1 <= (60 + there) / 2;
+            assert_eq!(engine.halted().is_none(), goes, "{piece} of {place}");
+            if !goes {
+                break;
+            }
+        }
+        assert!(engine.halted().is_some(), "{place}");
+    }
+}
+
 #[test]
 fn a_sweep_behind_thousands_of_new_files_is_found() {
     let (mut engine, mut alpha) = with_files(5000);
