@@ -7,10 +7,14 @@
 //! Invariants: the chunks of a file cover it without gap or overlap, in order; each has at least one byte and at most
 //! [`CHUNK_BYTES_MAX`]; however the bytes are pushed, the cuts are the same. A file below [`ONE_CHUNK_BYTES`] is one chunk.
 
+mod cuts;
+
 use std::ops::Range;
 
 use fastcdc::v2020::{MASKS, Normalization};
 use sync_proto::limits::CHUNK_BYTES_MAX;
+
+pub use cuts::{CUTS_MAX, Cuts, Mark};
 
 /// A file shorter than this is one chunk, in bytes.
 pub const ONE_CHUNK_BYTES: u64 = 64 << 10;

@@ -11,6 +11,7 @@
 
 mod applying;
 pub mod bases;
+pub mod chunks;
 pub mod claim;
 pub mod commit;
 pub mod contents;

@@ -15,6 +15,7 @@ mod incoming;
 mod local;
 mod mailbox;
 mod memory;
+mod past;
 mod prepare;
 mod pushed;
 mod queue;
@@ -45,6 +46,7 @@ use self::{
     flushes::Flushes,
     mailbox::Mailbox,
     memory::Memory,
+    past::Past,
     report::Reporter,
     taking::Taking,
 };
@@ -59,6 +61,7 @@ use crate::{
     replica::{
         Replica, ReplicaOptions,
         bases::{BASES_BYTES_MAX, Bases},
+        chunks::ChunkIndex,
         commit::{CommitOptions, Committer, OpenError},
         contents::Contents,
     },
@@ -246,6 +249,14 @@ struct Known {
     problems: Vec<event::PathProblem>,
 }
 
+/// What is kept in `state_dir` of the large files of `root`. Without it more travels, and that is all. `key` says which root,
+/// and which destination: no agent is told of chunks that another one has.
+fn past(state_dir: &Path, key: &[u8], root: &DirHandle) -> Past {
+    let Ok(home) = DirHandle::open_root(state_dir) else { return Past::default() };
+    let chunks = root.try_clone().and_then(|root| ChunkIndex::among(&home, key, root));
+    Past { bases: Bases::open(&home, BASES_BYTES_MAX).ok().map(Arc::new), chunks: chunks.ok().map(Arc::new) }
+}
+
 impl Session {
     /// Starts to keep `destination` like `source`, until [`Session::stop`]. Runs on the tokio runtime of the caller.
     ///
@@ -285,10 +296,11 @@ impl Session {
             ignore,
             push: is_two_way,
         };
-        let shared = Arc::new(Shared { destination: shown, started: Instant::now(), status: Mutex::default() });
+        let shared = Arc::new(Shared { destination: shown.clone(), started: Instant::now(), status: Mutex::default() });
         let (sender, events) = queue::queue();
         let (requests, inbox) = mpsc::unbounded_channel();
-        let bases_at = state_dir.clone();
+        let past_at = state_dir.clone();
+        let key = [alpha.as_os_str().as_encoded_bytes(), b"\0", shown.as_bytes()].concat();
         let mut memory = Memory::new(state_dir, &alpha, sender.clone());
         let mailbox = Arc::new(Mailbox::default());
         let contents = Arc::new(Contents::new(CONTENTS_BYTES_MAX));
@@ -303,12 +315,11 @@ impl Session {
             let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
             let replica =
                 Replica::start(&alpha, options, move |observation| sink.put(observation)).map_err(unreadable)?;
-            // Without them more travels, and that is all.
-            let bases = bases_at.and_then(|dir| Bases::open(&DirHandle::open_root(&dir).ok()?, BASES_BYTES_MAX).ok());
-            Ok::<_, StartError>((memory, root, replica, committer, bases))
+            let past = past_at.map_or_else(Past::default, |dir| past(&dir, &key, &root));
+            Ok::<_, StartError>((memory, root, replica, committer, past))
         };
         // What is known of the past may be long to read.
-        let (memory, root, replica, committer, bases) =
+        let (memory, root, replica, committer, past) =
             tokio::task::spawn_blocking(observe).await.map_err(|error| StartError::System(error.to_string()))??;
         let mut engine = Engine::new(mode);
         engine.set_gone_percent_max(gone_percent_max);
@@ -318,7 +329,7 @@ impl Session {
             root: Arc::new(root),
             mailbox,
             contents,
-            bases: bases.map(Arc::new),
+            past,
             target: Arc::new(target),
             memory,
             reporter: Reporter::new(sender, Arc::clone(&shared)),

@@ -4,6 +4,7 @@
 mod session {
     mod barrier;
     mod bases;
+    mod chunks;
     mod content;
     mod endings;
     mod first;

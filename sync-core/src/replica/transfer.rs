@@ -4,8 +4,8 @@
 //! carries the [`FileFrame`](sync_proto::message::FileFrame)s one way and the [`Need`](sync_proto::message::Need)s the
 //! other. With a recipe the sender says chunks by their hashes, a page at a time; the receiver answers each page with what
 //! it lacks, and takes the rest from files that it has, from what an earlier transfer left in the output, and from earlier
-//! in the same file. Without, all bytes come unasked. A sender that has a copy of the file that is replaced says what
-//! differs from that, unasked as well.
+//! in the same file. Without, all bytes come unasked. A sender that has a copy of the file that is replaced, or knows its chunks,
+//! says what differs from that, unasked as well. A receiver may know of chunks [`Elsewhere`], too.
 //!
 //! Invariants: each byte of the source is read once, and the hash is made of the very bytes that are sent. A sender holds
 //! at most [`PAGES_IN_FLIGHT_MAX`] pages of [`PAGE_BYTES_MAX`] bytes, or a window of the file and one of the file that is
@@ -20,6 +20,7 @@ mod against;
 mod base;
 mod compress;
 mod error;
+mod known;
 mod output;
 mod receive;
 mod recipe;
@@ -30,7 +31,7 @@ pub use compress::Compression;
 pub use error::{ReceiveError, Violation};
 pub use receive::{FileReceiver, Reply};
 pub use send::{FileSender, SendError, Step};
-pub use sources::ReadSeek;
+pub use sources::{Elsewhere, ReadSeek, Spot};
 
 /// Most bytes of a file that one page of its recipe may cover.
 pub const PAGE_BYTES_MAX: usize = 8 << 20;

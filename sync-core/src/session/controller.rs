@@ -31,6 +31,7 @@ use super::{
     incoming::{self, Incoming},
     mailbox::Mailbox,
     memory::Memory,
+    past::Past,
     prepare::{Prepared, Preparer, Way},
     received::FileNews,
     report::Reporter,
@@ -44,7 +45,7 @@ use crate::{
         view::View,
     },
     link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, unheard},
-    replica::{Applied, Observation, Replica, Seen, bases::Bases, contents::Contents},
+    replica::{Applied, Observation, Replica, Seen, contents::Contents},
     store::DestinationLock,
     sys::DirHandle,
 };
@@ -77,8 +78,8 @@ pub(super) struct Controller {
     pub(super) root: Arc<DirHandle>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) contents: Arc<Contents>,
-    /// Copies of large files that were sent, where there is a state directory.
-    pub(super) bases: Option<Arc<Bases>>,
+    /// What is kept of large files, where there is a state directory.
+    pub(super) past: Past,
     pub(super) target: Arc<Target>,
     pub(super) memory: Memory,
     pub(super) reporter: Reporter,
@@ -140,8 +141,11 @@ impl Controller {
         self.flushes.fail(&FlushError::Stopped);
         // These end their threads, which may be at work: not on this one. The kernel takes its time to end watching, the disk
         // for what is remembered: both at once.
-        let (replica, memory, synced) = (self.replica, self.memory, self.engine.synced().clone());
-        let ended = tokio::task::spawn_blocking(move || drop(replica));
+        let (replica, past, memory, synced) = (self.replica, self.past, self.memory, self.engine.synced().clone());
+        let ended = tokio::task::spawn_blocking(move || {
+            drop(replica);
+            past.close();
+        });
         let _ = tokio::task::spawn_blocking(move || memory.close(&synced)).await;
         let _ = ended.await;
         drop(self.lock);
@@ -454,7 +458,8 @@ impl Controller {
             compress: link.is_slow(),
             root: Arc::clone(&self.root),
             replaced: old.as_ref().and_then(Entry::content),
-            bases: self.bases.clone(),
+            past: self.past.clone(),
+            resumes: known,
             progress,
         };
         let connection = link.connected.dialed.connection.clone();

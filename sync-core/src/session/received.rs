@@ -4,11 +4,11 @@ use std::{io, sync::atomic::Ordering};
 
 use sync_proto::{
     limits::FILE_FRAME_BYTES_MAX,
-    message::{BatchId, FileFrame, FileHeader, Need, Outcome},
+    message::{BatchId, Expected, FileFrame, FileHeader, Need, Outcome},
 };
 use tokio::sync::mpsc;
 
-use super::streams::FileProgress;
+use super::{past::Past, streams::FileProgress};
 use crate::{
     link::{FrameError, FrameReader},
     replica::{
@@ -16,6 +16,7 @@ use crate::{
         problem,
         transfer::{FileReceiver, ReadSeek, ReceiveError, Reply},
     },
+    tree::Tree,
 };
 
 /// Frames of a file that wait for the disk.
@@ -76,16 +77,24 @@ fn count(frame: &FileFrame, progress: &FileProgress) {
     progress.wire.fetch_add(wire as u64, Ordering::Relaxed);
 }
 
+/// What a file that is received may be taken from, beside the one that it replaces.
+pub(super) struct Around {
+    /// What stands in the root and takes part.
+    pub(super) tree: Tree,
+    pub(super) past: Past,
+}
+
 /// Receives one file, on a thread that may block on the disk.
 pub(super) fn receive_file(
     committer: &Committer,
+    around: Around,
     header: FileHeader,
     frames: mpsc::Receiver<FileFrame>,
     news: &mpsc::Sender<FileNews>,
 ) {
     let batch = header.batch;
     let path = header.path.clone();
-    let message = match receive(committer, header, frames, news) {
+    let message = match receive(committer, around, header, frames, news) {
         Ok(complete) => complete,
         Err(Failure::Disk(error)) => FileNews::Failed(batch, Some(Outcome::Failed(problem::at(&path, &error)))),
         Err(Failure::Again) => FileNews::Failed(batch, Some(Outcome::BaseMissing)),
@@ -99,6 +108,7 @@ pub(super) fn receive_file(
 
 fn receive(
     committer: &Committer,
+    around: Around,
     header: FileHeader,
     mut frames: mpsc::Receiver<FileFrame>,
     news: &mpsc::Sender<FileNews>,
@@ -106,7 +116,10 @@ fn receive(
     if let Some(refused) = refusal(&header.path) {
         return Ok(FileNews::Failed(header.batch, Some(refused)));
     }
+    let Around { tree, past } = around;
+    let _streaming = past.chunks.as_ref().map(|chunks| chunks.streaming());
     let mut file = ReceivedFile::begin(committer, &header)?;
+    file.take_from(committer, tree, &past);
     while let Some(frame) = frames.blocking_recv() {
         let reply = match file.handle(frame) {
             Ok(reply) => reply,
@@ -120,7 +133,10 @@ fn receive(
             Reply::Need(need) => {
                 let _ = news.blocking_send(FileNews::Need(need));
             }
-            Reply::Complete => return Ok(FileNews::Complete(header, file.into_partial())),
+            Reply::Complete => {
+                file.note(&header, &past);
+                return Ok(FileNews::Complete(header, file.into_partial()));
+            }
         }
     }
     Err(Failure::Aborted)
@@ -166,6 +182,26 @@ impl ReceivedFile {
         }
         let receiver = FileReceiver::new(header, output, resources).map_err(Failure::from)?;
         Ok(Self { receiver, partial })
+    }
+
+    /// Chunks may be anywhere in the root, or in what is kept.
+    fn take_from(&mut self, committer: &Committer, tree: Tree, past: &Past) {
+        let here = past.chunks.as_ref().zip(committer.root().try_clone().ok());
+        if let Some(here) = here.and_then(|(chunks, root)| chunks.here(root, tree, past.bases.clone())) {
+            self.receiver.take_from(Box::new(here));
+        }
+    }
+
+    /// It is whole: the next ones may have chunks of it.
+    fn note(&self, header: &FileHeader, past: &Past) {
+        let (Some(chunks), Some(content)) = (&past.chunks, header.entry.content()) else { return };
+        match self.receiver.cuts() {
+            Some(cuts) => chunks.note(content, &header.path, cuts),
+            None => {
+                let again = header.expected != Expected::Nothing;
+                chunks.note_later(content, &header.path, header.entry.content_len(), again);
+            }
+        }
     }
 
     fn handle(&mut self, frame: FileFrame) -> Result<Reply, Failure> {

@@ -23,11 +23,16 @@ use sync_proto::{
 };
 use tokio::sync::mpsc;
 
-use super::prepare::{Prepared, Preparer, Way};
+use super::{
+    past::Past,
+    prepare::{Prepared, Preparer, Way},
+};
 use crate::{
+    chunk::Cuts,
     engine::plan::Planned,
     replica::{
-        bases::{Bases, NewBase},
+        bases::NewBase,
+        chunks::ChunkIndex,
         transfer::{Compression, FileSender, PAGES_IN_FLIGHT_MAX, Step},
     },
     sys::DirHandle,
@@ -197,8 +202,10 @@ pub(super) struct FileToSend {
     pub(super) root: Arc<DirHandle>,
     /// The content that the receiver has there.
     pub(super) replaced: Option<ContentId>,
-    /// Where copies of what is sent are kept.
-    pub(super) bases: Option<Arc<Bases>>,
+    /// Whether the receiver has a part of it from an earlier time.
+    pub(super) resumes: bool,
+    /// What is kept of large files.
+    pub(super) past: Past,
     pub(super) progress: Arc<FileProgress>,
 }
 
@@ -207,17 +214,63 @@ impl FileToSend {
     fn base(&self) -> Option<File> {
         // What it is sent itself is there in part at most.
         let id = self.replaced.filter(|id| self.header.entry.content() != Some(*id))?;
-        self.bases.as_ref()?.find(id)
+        self.past.bases.as_ref()?.find(id)
     }
 
     /// A base of what is about to be sent, for the next time: one that costs nothing, else one that is written as the file is
     /// read, where the file is one that is changed again and again.
     fn next_base(&self, source: &File) -> (Option<NewBase>, bool) {
-        let Some(bases) = &self.bases else { return (None, false) };
+        let Some(bases) = &self.past.bases else { return (None, false) };
         let len = self.header.entry.content_len();
         match bases.share(source, len) {
             Some(shared) => (Some(shared), false),
             None => (self.replaced.and_then(|_| bases.begin(len)), true),
+        }
+    }
+}
+
+impl FileToSend {
+    /// How it is best said. `source` is the file, if it is there.
+    fn way(&self, source: Option<&File>) -> Said {
+        if let Some(base) = self.base() {
+            return Said::Against(base);
+        }
+        // Asked for, an earlier part is worth more than the one that is replaced.
+        if let Some(cuts) = self.replaced_cuts().filter(|_| !self.resumes) {
+            return Said::Known(cuts);
+        }
+        let promises = |chunks: &Arc<ChunkIndex>| {
+            source.is_some_and(|source| chunks.is_promising(source, self.header.entry.content_len(), self.compress))
+        };
+        if self.header.recipe || self.past.chunks.as_ref().is_some_and(promises) { Said::Recipe } else { Said::Whole }
+    }
+
+    /// The chunks of what the receiver has there.
+    fn replaced_cuts(&self) -> Option<Cuts> {
+        let id = self.replaced.filter(|id| self.header.entry.content() != Some(*id))?;
+        self.past.chunks.as_ref()?.cuts(id)
+    }
+
+    /// Remembers what was sent, and forgets what it was said by: when it was sent, whatever the receiver answers. If that has
+    /// another file there, it is not told so twice. And what can't be read is of no use.
+    fn note(&self, sent: Sent, content: ContentId, cuts: Option<Cuts>) {
+        let Past { bases, chunks } = &self.past;
+        if sent != Sent::GivenUp
+            && let Some(replaced) = self.replaced.filter(|replaced| *replaced != content)
+        {
+            if let Some(bases) = bases {
+                bases.forget(replaced);
+            }
+            if let Some(chunks) = chunks {
+                chunks.forget(replaced);
+            }
+        }
+        if let (Sent::Whole, Some(chunks)) = (sent, chunks) {
+            let FileHeader { path, entry, .. } = &self.header;
+            match cuts {
+                Some(cuts) => chunks.note(content, path, cuts),
+                None => chunks.note_later(content, path, entry.content_len(), self.replaced.is_some()),
+            }
         }
     }
 }
@@ -261,24 +314,38 @@ async fn stream_file(mut send: SendStream, file: FileToSend, needs: crossbeam_ch
     if reading.await.unwrap_or(false) { HowEnded::Sent } else { HowEnded::GivenUp }
 }
 
+/// How a file is said.
+enum Said {
+    /// Against a copy of what the receiver has there.
+    Against(File),
+    /// Against the chunks that it has there.
+    Known(Cuts),
+    /// By its chunks: it says which it lacks.
+    Recipe,
+    /// All bytes.
+    Whole,
+}
+
 /// Reads a file into frames, on a thread that may block. Whether it was whole.
 fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frames: &mpsc::Sender<Pieces>) -> bool {
     let FileHeader { path, entry, .. } = &file.header;
-    let base = file.base();
-    let recipe = file.header.recipe && base.is_none();
-    let header = StreamHeader::File(file.session, FileHeader { recipe, ..file.header.clone() });
+    let _streaming = file.past.chunks.as_ref().map(|chunks| chunks.streaming());
+    let opened = path.split_last().and_then(|(parent, name)| {
+        let dir = file.root.resolve(&parent).ok()?;
+        Some(dir.open_file(name).ok()?.0)
+    });
+    let said = file.way(opened.as_ref());
+    let header = FileHeader { recipe: matches!(said, Said::Recipe), ..file.header.clone() };
+    let header = StreamHeader::File(file.session, header);
     let mut frame = Vec::new();
     if encode_frame(&header, &mut frame, STREAM_HEADER_BYTES_MAX).is_err() || !hand_over(frames, frame, Bytes::new()) {
         return false;
     }
-    let opened = path.split_last().and_then(|(parent, name)| {
-        let dir = file.root.resolve(&parent).ok()?;
-        dir.open_file(name).ok()
-    });
-    let (Some((source, _)), Some(content)) = (opened, entry.content()) else {
+    let (Some(source), Some(content)) = (opened, entry.content()) else {
         send(frames, FileFrame::Abort);
         return false;
     };
+    let len = entry.content_len();
     let compress = if file.compress { Compression::On } else { Compression::Off };
     let (mut next_base, is_written) = file.next_base(&source);
     // What shares its blocks with the file does not change any more.
@@ -288,21 +355,20 @@ fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frame
         progress: &file.progress.read,
         copy: next_base.as_mut().filter(|_| is_written),
     };
-    let sender = match base {
-        Some(base) => FileSender::against(source, entry.content_len(), content, Box::new(base), compress),
-        None => Ok(FileSender::new(source, entry.content_len(), content, recipe, compress)),
+    let sender = match said {
+        Said::Against(base) => FileSender::against(source, len, content, Box::new(base), compress).ok(),
+        Said::Known(cuts) => Some(FileSender::known(source, len, content, &cuts, compress)),
+        Said::Recipe => Some(FileSender::new(source, len, content, true, compress)),
+        Said::Whole => Some(FileSender::new(source, len, content, false, compress)),
     };
-    let sent = sender.map_or(Sent::Unreadable, |sender| send_frames(sender, path, needs, frames));
+    let (sent, cuts) = match sender {
+        Some(mut sender) => (send_frames(&mut sender, path, needs, frames), sender.cuts()),
+        None => (Sent::Unreadable, None),
+    };
     if let (Sent::Whole, Some(base)) = (sent, next_base) {
-        base.keep(content, entry.content_len());
+        base.keep(content, len);
     }
-    // When it was sent, whatever the receiver answers: if that has another file there, it is not told so twice. And one that can't
-    // be read is of no use.
-    if let (Sent::Whole | Sent::Unreadable, Some(bases)) = (sent, &file.bases)
-        && let Some(replaced) = file.replaced.filter(|replaced| *replaced != content)
-    {
-        bases.forget(replaced);
-    }
+    file.note(sent, content, cuts);
     sent == Sent::Whole
 }
 
@@ -319,7 +385,7 @@ enum Sent {
 
 /// Sends what a sender makes.
 fn send_frames<R: std::io::Read>(
-    mut sender: FileSender<R>,
+    sender: &mut FileSender<R>,
     path: &SyncPath,
     needs: &crossbeam_channel::Receiver<Need>,
     frames: &mpsc::Sender<Pieces>,

@@ -17,9 +17,12 @@ use super::{
     base::Base,
     error::{ReceiveError, Violation},
     output::Output,
-    sources::{Place, ReadSeek, Sources},
+    sources::{Elsewhere, Place, ReadSeek, Sources, Spot},
 };
-use crate::chunk::{ONE_CHUNK_BYTES, Sizes, sizes};
+use crate::chunk::{Cuts, Mark, ONE_CHUNK_BYTES, Sizes, sizes};
+
+/// After so many chunks that were not where they were said to be elsewhere, none is looked for there any more.
+const MISSES_MAX: u32 = 64;
 
 /// What a frame leads to.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ enum Origin {
     Peer,
     /// One of the sources.
     Here,
+    /// Elsewhere, where it was seen.
+    Elsewhere(Spot),
     /// It stands in the output already, at its own place.
     InPlace,
 }
@@ -74,6 +79,11 @@ struct Recipe {
     announced: u64,
     /// What has come of the first pending chunk.
     under_way: Vec<u8>,
+    /// Where else chunks may be.
+    elsewhere: Option<Box<dyn Elsewhere>>,
+    misses: u32,
+    /// All that has been announced.
+    cuts: Cuts,
 }
 
 impl<W> std::fmt::Debug for FileReceiver<W> {
@@ -105,6 +115,9 @@ impl<W: Read + Write + Seek> FileReceiver<W> {
             next_page: 0,
             announced: 0,
             under_way: Vec::new(),
+            elsewhere: None,
+            misses: 0,
+            cuts: Cuts::default(),
         });
         Ok(Self {
             batch: header.batch,
@@ -118,6 +131,18 @@ impl<W: Read + Write + Seek> FileReceiver<W> {
             received: 0,
             closed: false,
         })
+    }
+
+    /// Takes chunks from there too. Without a recipe it is of no use.
+    pub fn take_from(&mut self, elsewhere: Box<dyn Elsewhere>) {
+        if let Some(recipe) = &mut self.recipe {
+            recipe.elsewhere = Some(elsewhere);
+        }
+    }
+
+    /// The chunks of the file, where it came with a recipe, after [`Reply::Complete`].
+    pub fn cuts(&self) -> Option<Cuts> {
+        self.recipe.as_ref()?.cuts.clone().whole(self.len)
     }
 
     /// How many bytes of the file are there, received or found here.
@@ -166,12 +191,13 @@ impl<W: Read + Write + Seek> FileReceiver<W> {
         recipe.sources.index(recipe.sizes);
         let mut missing = vec![0_u8; page.chunks.len().div_ceil(8)];
         for (index, chunk) in page.chunks.iter().enumerate() {
-            let origin = origin(&recipe.sources, &mut self.output, chunk, recipe.announced)?;
+            let origin = recipe.origin(&mut self.output, chunk)?;
             if let (Origin::Peer, Some(bits)) = (origin, missing.get_mut(index / 8)) {
                 *bits |= 1 << (index % 8);
             }
             // From now on it is here, or will be when its turn comes: the same chunk later in the file is not sent.
             recipe.sources.remember(chunk, recipe.announced);
+            recipe.cuts.push(Mark::of(chunk));
             recipe.pending.push_back((*chunk, origin));
             recipe.announced += u64::from(chunk.len);
         }
@@ -294,15 +320,15 @@ impl<W: Read + Write + Seek> FileReceiver<W> {
             }
             bytes.resize(chunk.len as usize, 0);
             let offset = output.end();
-            if origin == Origin::InPlace {
-                output.read(offset, &mut bytes).map_err(ReceiveError::Output)?;
-            } else {
-                match recipe.sources.find(&chunk).ok_or(ReceiveError::SourceChanged)? {
+            match origin {
+                Origin::InPlace => output.read(offset, &mut bytes).map_err(ReceiveError::Output)?,
+                Origin::Elsewhere(spot) => recipe.read_elsewhere(spot, &mut bytes)?,
+                Origin::Here | Origin::Peer => match recipe.sources.find(&chunk).ok_or(ReceiveError::SourceChanged)? {
                     Place::Output { offset } => output.read(offset, &mut bytes).map_err(ReceiveError::Output)?,
                     Place::Resource { index, offset } => {
                         recipe.sources.read(index, offset, &mut bytes).map_err(|_| ReceiveError::SourceChanged)?;
                     }
-                }
+                },
             }
             if blake3::hash(&bytes) != chunk.id.0 {
                 return Err(ReceiveError::SourceChanged);
@@ -361,21 +387,39 @@ impl Recipe {
         }
         Ok(())
     }
-}
 
-/// Where the chunk at `offset` of the file can be had.
-fn origin<W: Read + Write + Seek>(
-    sources: &Sources,
-    output: &mut Output<W>,
-    chunk: &Chunk,
-    offset: u64,
-) -> Result<Origin, ReceiveError> {
-    if offset + u64::from(chunk.len) <= output.stood() {
-        let mut bytes = vec![0; chunk.len as usize];
-        output.read(offset, &mut bytes).map_err(ReceiveError::Output)?;
-        if blake3::hash(&bytes) == chunk.id.0 {
-            return Ok(Origin::InPlace);
+    /// Where the next chunk that is announced can be had.
+    fn origin<W: Read + Write + Seek>(
+        &mut self,
+        output: &mut Output<W>,
+        chunk: &Chunk,
+    ) -> Result<Origin, ReceiveError> {
+        let offset = self.announced;
+        if offset + u64::from(chunk.len) <= output.stood() {
+            let mut bytes = vec![0; chunk.len as usize];
+            output.read(offset, &mut bytes).map_err(ReceiveError::Output)?;
+            if blake3::hash(&bytes) == chunk.id.0 {
+                return Ok(Origin::InPlace);
+            }
         }
+        if self.sources.find(chunk).is_some() {
+            return Ok(Origin::Here);
+        }
+        Ok(self.find_elsewhere(chunk).map_or(Origin::Peer, Origin::Elsewhere))
     }
-    Ok(if sources.find(chunk).is_some() { Origin::Here } else { Origin::Peer })
+
+    /// Where a chunk is elsewhere: read now, since it may not be what it was, and what is promised can't be asked for again.
+    fn find_elsewhere(&mut self, chunk: &Chunk) -> Option<Spot> {
+        let elsewhere = self.elsewhere.as_mut().filter(|_| self.misses < MISSES_MAX)?;
+        let spot = elsewhere.find(chunk)?;
+        let mut bytes = vec![0; chunk.len as usize];
+        let is_it = elsewhere.read(spot, &mut bytes).is_ok() && blake3::hash(&bytes) == chunk.id.0;
+        self.misses += u32::from(!is_it);
+        is_it.then_some(spot)
+    }
+
+    fn read_elsewhere(&mut self, spot: Spot, bytes: &mut [u8]) -> Result<(), ReceiveError> {
+        let elsewhere = self.elsewhere.as_mut().ok_or(ReceiveError::SourceChanged)?;
+        elsewhere.read(spot, bytes).map_err(|_| ReceiveError::SourceChanged)
+    }
 }

@@ -16,7 +16,7 @@ use super::{
     PAGE_BYTES_MAX, PAGES_IN_FLIGHT_MAX,
     send::{SendError, Source},
 };
-use crate::chunk::{Sizes, sizes};
+use crate::chunk::{Cuts, Mark, Sizes, sizes};
 
 const _: () = assert!(PAGE_BYTES_MAX / (4 << 10) < RECIPE_CHUNKS_MAX, "no page has more chunks than a message can");
 
@@ -30,6 +30,8 @@ pub(super) struct Recipe {
     next_need: u32,
     /// Read, but not yet cut: the beginning of the next page. Shorter than the largest chunk.
     tail: Vec<u8>,
+    /// All chunks so far.
+    cuts: Cuts,
 }
 
 /// A page whose bytes are not all sent.
@@ -44,7 +46,13 @@ struct Page {
 impl Recipe {
     /// The recipe of a file of `len` bytes.
     pub(super) fn new(len: u64) -> Self {
-        Self { sizes: sizes(len), pages: VecDeque::new(), next_page: 0, next_need: 0, tail: Vec::new() }
+        let (pages, cuts) = (VecDeque::new(), Cuts::default());
+        Self { sizes: sizes(len), pages, next_page: 0, next_need: 0, tail: Vec::new(), cuts }
+    }
+
+    /// The chunks that have been announced.
+    pub(super) fn cuts(&self) -> &Cuts {
+        &self.cuts
     }
 
     /// How many bytes of memory the pages take.
@@ -73,7 +81,9 @@ impl Recipe {
         let mut rest = &bytes[..];
         while !rest.is_empty() && (rest.len() >= self.sizes.max() || source.is_read()) {
             let (chunk, after) = rest.split_at(self.sizes.first_cut(rest));
-            chunks.push(Chunk { id: ContentId(*blake3::hash(chunk).as_bytes()), len: chunk.len() as u32 });
+            let chunk = Chunk { id: ContentId(*blake3::hash(chunk).as_bytes()), len: chunk.len() as u32 };
+            self.cuts.push(Mark::of(&chunk));
+            chunks.push(chunk);
             rest = after;
         }
         // The tail's capacity is its own: cut off the page it would hold on to all of it.

@@ -11,10 +11,14 @@ use sync_proto::{
 use super::{
     against::Against,
     compress::{Compression, Compressor},
+    known::Known,
     recipe::Recipe,
     sources::ReadSeek,
 };
-use crate::delta::Effort;
+use crate::{
+    chunk::{Cuts, sizes},
+    delta::Effort,
+};
 
 /// What a sender wants done.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,6 +72,8 @@ enum Way {
     Recipe(Recipe),
     /// What differs from the file that it replaces.
     Against(Box<Against>),
+    /// What differs from the file that it replaces, of which the chunks are known.
+    Known(Box<Known>),
 }
 
 /// The file, read once from its start to its end.
@@ -119,6 +125,11 @@ impl<R: Read> FileSender<R> {
         Ok(Self::begin(source, len, content, way, compress))
     }
 
+    /// Sends it against a file of these chunks, which the receiver has at its path. As above.
+    pub fn known(source: R, len: u64, content: ContentId, replaced: &Cuts, compress: Compression) -> Self {
+        Self::begin(source, len, content, Way::Known(Box::new(Known::new(replaced))), compress)
+    }
+
     fn begin(source: R, len: u64, content: ContentId, way: Way, compress: Compression) -> Self {
         Self {
             source: Source { reader: source, len, read: 0, hasher: blake3::Hasher::new() },
@@ -140,7 +151,18 @@ impl<R: Read> FileSender<R> {
             Way::Whole => 0,
             Way::Recipe(recipe) => recipe.held_bytes(),
             Way::Against(against) => against.held_bytes(),
+            Way::Known(known) => known.held_bytes(),
         }
+    }
+
+    /// The chunks of the file, once all of it has been sent, where it was cut for that.
+    pub fn cuts(&self) -> Option<Cuts> {
+        let cuts = match &self.way {
+            Way::Whole | Way::Against(_) => None,
+            Way::Recipe(recipe) => Some(recipe.cuts()),
+            Way::Known(known) => known.cuts(sizes(self.source.len)),
+        };
+        cuts?.clone().whole(self.source.len)
     }
 
     /// What to do next.
@@ -161,7 +183,7 @@ impl<R: Read> FileSender<R> {
     pub fn need(&mut self, need: &Need) -> Result<(), SendError> {
         match &mut self.way {
             Way::Recipe(recipe) => recipe.answered(need),
-            Way::Whole | Way::Against(_) => Err(SendError::UnexpectedNeed { page: need.page }),
+            Way::Whole | Way::Against(_) | Way::Known(_) => Err(SendError::UnexpectedNeed { page: need.page }),
         }
     }
 
@@ -181,6 +203,13 @@ impl<R: Read> FileSender<R> {
             }
             Way::Against(against) => {
                 return Ok(match against.next(&mut self.source, &mut self.compressor)? {
+                    Some(frame) => Step::Send(frame),
+                    None if self.source.is_read() => self.end(FileFrame::End),
+                    None => self.end(FileFrame::Abort),
+                });
+            }
+            Way::Known(known) => {
+                return Ok(match known.next(&mut self.source, &mut self.compressor)? {
                     Some(frame) => Step::Send(frame),
                     None if self.source.is_read() => self.end(FileFrame::End),
                     None => self.end(FileFrame::Abort),

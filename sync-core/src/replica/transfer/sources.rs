@@ -24,6 +24,24 @@ pub trait ReadSeek: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> ReadSeek for T {}
 
+/// Where chunks may be beside the file that is replaced. It may be wrong: what is read is verified.
+pub trait Elsewhere: Send {
+    /// Where a chunk may be, if anywhere.
+    fn find(&mut self, chunk: &Chunk) -> Option<Spot>;
+
+    /// Reads as many bytes as `bytes` has room for, at a place that was found.
+    fn read(&mut self, spot: Spot, bytes: &mut [u8]) -> io::Result<()>;
+}
+
+/// A place elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    /// Which file: the number is [`Elsewhere`]'s own.
+    pub file: usize,
+    /// Where in it.
+    pub offset: u64,
+}
+
 /// Where a chunk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {

@@ -7,7 +7,7 @@ use sync_proto::message::{Changes, Described, Outcomes, ToAgent, ToController};
 use super::{Controller, link::Link};
 use crate::session::{
     incoming::Incoming,
-    received::receive_file,
+    received::{Around, receive_file},
     taking::{Effect, Taking},
 };
 
@@ -89,8 +89,9 @@ impl Controller {
                 let header = taking.stream(header)?;
                 let committer = Arc::clone(taking.committer());
                 let news = link.received.clone();
+                let around = Around { tree: self.view.tree.clone(), past: self.past.clone() };
                 self.reporter.stream_begins(header.batch, progress);
-                tokio::task::spawn_blocking(move || receive_file(&committer, header, frames, &news));
+                tokio::task::spawn_blocking(move || receive_file(&committer, around, header, frames, &news));
                 Ok(())
             }
             Incoming::Fault(fault) => Err(fault),

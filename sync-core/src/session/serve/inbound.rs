@@ -162,7 +162,7 @@ async fn opened(
         Ok(opened) => opened,
         Err(reason) => return refuse(writer, reason).await,
     };
-    let start = |contents| Supplier::start(root.committer().root(), contents, root.bases(), connection, open.session);
+    let start = |contents| Supplier::start(root.committer().root(), contents, root.past(), connection, open.session);
     let supply = match opened.contents.as_ref().map(start).transpose() {
         Ok(supply) => supply,
         Err(error) => return refuse(writer, format!("a session can't be started: {error}")).await,

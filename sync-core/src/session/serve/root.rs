@@ -23,12 +23,13 @@ use crate::{
     replica::{
         Observation, Replica, ReplicaOptions, Work,
         bases::{AGENT_BASES_BYTES_MAX, Bases},
+        chunks::ChunkIndex,
         claim::{ClaimError, RootClaim},
         commit::{CommitOptions, Committer},
         contents::Contents,
         stage::HOME,
     },
-    session::{CONTENTS_BYTES_MAX, mailbox::Mailbox},
+    session::{CONTENTS_BYTES_MAX, mailbox::Mailbox, past::Past},
     sys::DirHandle,
     tree::Tree,
 };
@@ -69,6 +70,8 @@ pub(super) struct ServedRoot {
     asked: AtomicU64,
     /// Copies of large files that were given to a controller; made for the first session that may want any.
     bases: OnceLock<Option<Arc<Bases>>>,
+    /// Which chunks its large files have.
+    chunks: Option<Arc<ChunkIndex>>,
     /// Held while the index is written.
     keeping: Mutex<()>,
     /// The replica of the last session, while nobody uses it.
@@ -149,11 +152,13 @@ impl ServedRoot {
         let real = path.canonicalize().map_err(|error| error.to_string())?;
         let committer = Committer::open(&real, CommitOptions { durable, ..CommitOptions::default() })
             .map_err(|error| error.to_string())?;
+        let home = home_of(&committer).map_err(|error| error.to_string())?;
+        let chunks = home.try_clone().and_then(|home| Ok(ChunkIndex::new(home, committer.root().try_clone()?)));
         Ok(Self {
             path: path.to_owned(),
             real,
             claim: Mutex::default(),
-            home: home_of(&committer).map_err(|error| error.to_string())?,
+            home,
             committer: Arc::new(committer),
             durable,
             id: OnceLock::new(),
@@ -162,6 +167,7 @@ impl ServedRoot {
             freed: Notify::new(),
             asked: AtomicU64::new(0),
             bases: OnceLock::new(),
+            chunks: chunks.ok().map(Arc::new),
             keeping: Mutex::default(),
             idle: Mutex::default(),
         })
@@ -213,9 +219,10 @@ impl ServedRoot {
         *self.id.get().expect("sessions come when the root is locked, and that sets it")
     }
 
-    /// Where copies of large files are kept; `None` where they can't be.
-    pub(super) fn bases(&self) -> Option<Arc<Bases>> {
-        self.bases.get_or_init(|| Bases::open(&self.home, AGENT_BASES_BYTES_MAX).ok().map(Arc::new)).clone()
+    /// What is kept of large files, as far as it can be.
+    pub(super) fn past(&self) -> Past {
+        let bases = self.bases.get_or_init(|| Bases::open(&self.home, AGENT_BASES_BYTES_MAX).ok().map(Arc::new));
+        Past { bases: bases.clone(), chunks: self.chunks.clone() }
     }
 
     pub(super) fn committer(&self) -> &Arc<Committer> {
@@ -381,6 +388,8 @@ impl ServedRoot {
             }
             close_replica(opened).await;
         }
+        let past = self.past();
+        let _ = tokio::task::spawn_blocking(move || past.close()).await;
         if self.tenant().is_some() {
             // A session that did not end in time may still write: it is as if the agent were killed.
             return;

@@ -32,7 +32,7 @@ use crate::{
     link::{FrameWriter, silent_after},
     replica::{Applied, Observation, Work},
     session::{
-        received::{FileNews, receive_file},
+        received::{Around, FileNews, receive_file},
         streams::FileEnd,
         tell,
     },
@@ -476,7 +476,8 @@ impl Session<'_> {
         self.files_open += 1;
         let committer = Arc::clone(self.root.committer());
         let news = self.files.clone();
-        tokio::task::spawn_blocking(move || receive_file(&committer, header, frames, &news));
+        let around = Around { tree: self.opened.view.tree.clone(), past: self.root.past() };
+        tokio::task::spawn_blocking(move || receive_file(&committer, around, header, frames, &news));
         Ok(true)
     }
 

@@ -28,9 +28,10 @@ use sync_proto::{
 use tokio::sync::mpsc;
 
 use crate::{
-    replica::{bases::Bases, contents::Contents, problem},
+    replica::{contents::Contents, problem},
     session::{
         content::{ContentSource, Encoded, Unavailable},
+        past::Past,
         streams::{self, FileEnd, FileToSend, LinkSpeed},
     },
     sys::{DirHandle, Kind},
@@ -51,8 +52,8 @@ pub(super) struct Supplier {
     /// For what is pushed: memory alone is looked into.
     source: ContentSource,
     root: Arc<DirHandle>,
-    /// Copies of large files that were given.
-    bases: Option<Arc<Bases>>,
+    /// What is kept of large files.
+    past: Past,
     connection: Connection,
     session: SessionId,
     speed: LinkSpeed,
@@ -94,7 +95,7 @@ impl Supplier {
     pub(super) fn start(
         root: &DirHandle,
         contents: &Arc<Contents>,
-        bases: Option<Arc<Bases>>,
+        past: Past,
         connection: &Connection,
         session: SessionId,
     ) -> io::Result<(Self, Supplied)> {
@@ -122,7 +123,7 @@ impl Supplier {
             bulk: thread("synctl-supply-bulk")?,
             source: source(),
             root: Arc::clone(&root),
-            bases,
+            past,
             connection: connection.clone(),
             session,
             speed: LinkSpeed::new(connection),
@@ -192,13 +193,15 @@ impl Supplier {
             return Err("a number used twice".to_owned());
         }
         let Wanted { path, entry, base } = wanted.clone();
+        let entry_content = entry.content();
         let file = FileToSend {
             session: self.session,
             header: FileHeader { batch: id, path, expected: Expected::Nothing, entry, recipe: base.is_some() },
             compress: self.speed.is_slow(&self.connection),
             root: Arc::clone(&self.root),
             replaced: base,
-            bases: self.bases.clone(),
+            past: self.past.clone(),
+            resumes: base == entry_content,
             progress: Arc::default(),
         };
         self.needs.insert(id, streams::file(self.connection.clone(), file, self.file_ends.clone()));
