@@ -1,12 +1,21 @@
 //! What is done with the content of files: chunking, hashing, deltas.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    io::{self, Cursor, Read, Seek, SeekFrom, Write},
+    time::Duration,
+};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sync_core::{
-    chunk::{self, Chunker},
+    chunk::{self, Chunker, Cuts, Mark},
     delta::{Decoder, Effort, Encoder},
+    replica::transfer::{Compression, FileReceiver, FileSender, ReadSeek, Reply, Step},
+};
+use sync_proto::{
+    ContentId, Entry, SyncPath,
+    message::{BatchId, Expected, FileHeader},
 };
 
 /// Bytes without structure.
@@ -94,9 +103,97 @@ fn deltas(c: &mut Criterion) {
     group.finish();
 }
 
+/// Takes what is written, and has none of it.
+struct Nowhere(u64);
+
+impl Read for Nowhere {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+impl Write for Nowhere {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Nowhere {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        if let SeekFrom::Start(at) = to {
+            self.0 = at;
+        }
+        Ok(self.0)
+    }
+}
+
+/// Both halves of a transfer, without a link and a disk: how the file is said, and what the receiver has.
+fn transfer(mut sender: FileSender<&[u8]>, content: ContentId, len: u64, recipe: bool, there: Option<&[u8]>) {
+    let header = FileHeader {
+        batch: BatchId(1),
+        path: SyncPath::parse(b"file").unwrap(),
+        expected: Expected::Nothing,
+        entry: Entry::File { content, len, executable: false },
+        recipe,
+    };
+    let there: Option<Box<dyn ReadSeek>> = there.map(|bytes| Box::new(Cursor::new(bytes.to_vec())) as _);
+    let mut receiver = FileReceiver::new(&header, Nowhere(0), there.into_iter().collect()).unwrap();
+    loop {
+        match sender.next().unwrap() {
+            Step::Send(frame) => {
+                if let Reply::Need(need) = receiver.handle(frame).unwrap() {
+                    sender.need(&need).unwrap();
+                }
+            }
+            Step::AwaitNeed => panic!("it has been answered"),
+            Step::Done => return,
+        }
+    }
+}
+
+/// What it costs to say a large file: whole, by a recipe of which nothing is known, and by the chunks of the one before.
+fn transfers(c: &mut Criterion) {
+    let base = noise(48 << 20);
+    let new = edit(&base, 20 << 20, 0, b"inserted");
+    let (len, content) = (new.len() as u64, ContentId(*blake3::hash(&new).as_bytes()));
+    let mut cuts = Cuts::default();
+    for range in chunk::cut(&base, &chunk::sizes(base.len() as u64)) {
+        cuts.push(Mark::of_bytes(&base[range]));
+    }
+    let mut group = c.benchmark_group("transfer");
+    group.throughput(Throughput::Bytes(len)).sample_size(10);
+    for (name, recipe, there) in
+        [("whole", false, None), ("recipe", true, None), ("recipe of the edit", true, Some(&base[..]))]
+    {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                transfer(
+                    FileSender::new(&new[..], len, content, recipe, Compression::Off),
+                    content,
+                    len,
+                    recipe,
+                    there,
+                );
+            });
+        });
+    }
+    group.bench_function("known chunks", |b| {
+        b.iter(|| {
+            let sender = FileSender::known(&new[..], len, content, black_box(&cuts), Compression::Off);
+            transfer(sender, content, len, false, Some(&base));
+        });
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = content;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(600));
-    targets = chunking, hashing, deltas
+    targets = chunking, hashing, transfers, deltas
 }
 criterion_main!(content);

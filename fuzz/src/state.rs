@@ -3,6 +3,7 @@
 use std::{fs, path::Path, sync::OnceLock};
 
 use sync_core::{
+    replica::chunks::is_index,
     store::{Change, Note, Store},
     tree::{Dir, Node, Stamp, Tree},
 };
@@ -60,12 +61,20 @@ fn keep() -> Result<Kept, Box<dyn std::error::Error>> {
     })
 }
 
+/// An index of chunks: any bytes, and with a check that fits them.
+fn chunk_index(bytes: &[u8]) {
+    let checked = [bytes, blake3::hash(bytes).as_bytes()].concat();
+    is_index(&checked);
+    assert!(!is_index(bytes) || bytes.len() >= 40, "nothing is taken for an index");
+}
+
 /// First byte: whether the rest is the snapshot (0), the journal (1), or damage to what was kept in order: where, and which
 /// bits, again and again; a place beyond the end cuts the file there.
 pub fn state_files(data: &[u8]) {
     let Some((&way, rest)) = data.split_first() else {
         return;
     };
+    chunk_index(rest);
     let Kept { snapshot, journal, states } = kept();
     let (mut snapshot, mut journal) = (snapshot.clone(), journal.clone());
     match way {

@@ -1,5 +1,6 @@
 //! Copies of large files as they were sent, to say what has changed in the next ones: what is small is kept in memory by
-//! [`contents`](super::contents).
+//! [`contents`](super::contents). And, at an agent, large files that were removed on the other side's word: what is built anew is
+//! removed first, more often than not, and its chunks are found here.
 //!
 //! A directory of files named by their content id in hexadecimal, bounded in bytes and by what is free on the disk; the
 //! oldest go first. Any number of sessions and processes may use it: nothing about it is remembered, a file is made
@@ -82,6 +83,23 @@ impl Bases {
         if let Ok(name) = name_of(&hexadecimal(id)) {
             self.dir.remove_file(name).ok();
         }
+    }
+
+    /// Takes in the file `name` of `dir`, which has `len` bytes and is said to have this content, in place of its being removed.
+    /// Whether it did: not where it has no room, has other names too, or is on another file system.
+    pub fn adopt(&self, dir: &DirHandle, name: Name<'_>, id: ContentId, len: u64) -> bool {
+        let adopt = || {
+            let (file, stat) = dir.open_file(name)?;
+            if stat.links != 1 || stat.len != len || !self.make_room(len, "")? {
+                return Ok(false);
+            }
+            // It is as old as its being here. Somebody else's stays as old as it is, and goes sooner.
+            file.set_modified(SystemTime::now()).ok();
+            let own = hexadecimal(id);
+            dir.rename_replace(name, &self.dir, name_of(&own)?)?;
+            io::Result::Ok(true)
+        };
+        adopt().unwrap_or(false)
     }
 
     /// Begins a base of `len` bytes; `None` where there is no room for it. The oldest make room.
@@ -250,6 +268,32 @@ mod tests {
         let home = DirHandle::open_root(dir.path()).unwrap();
         assert!(find(&Bases::open(&home, 3_000).unwrap(), &contents[3]), "they are there after a restart");
         assert!(!find(&Bases::open(&home, 500).unwrap(), &contents[3]), "unless less may be kept");
+    }
+
+    #[test]
+    fn what_is_removed_can_be_taken_in() {
+        let (dir, bases) = open(3_000);
+        let home = DirHandle::open_root(dir.path()).unwrap();
+        let check = |content: &[u8], len: u64, link: bool, expected: bool| {
+            fs::write(dir.path().join("file"), content).unwrap();
+            if link {
+                fs::hard_link(dir.path().join("file"), dir.path().join("other")).unwrap();
+            }
+            assert_eq!(bases.adopt(&home, name_of("file").unwrap(), id(content), len), expected);
+            assert_eq!(dir.path().join("file").exists(), !expected);
+            assert_eq!(find(&bases, content), expected);
+        };
+        let old = SystemTime::now() - AGE_MAX - Duration::from_secs(1);
+        fs::write(dir.path().join("file"), "old").unwrap();
+        File::options().write(true).open(dir.path().join("file")).unwrap().set_modified(old).unwrap();
+        assert!(bases.adopt(&home, name_of("file").unwrap(), id(b"old"), 3));
+        check(&[1; 2_000], 2_000, false, true);
+        assert!(find(&bases, b"old"), "it is young here");
+        check(&[2; 2_000], 2_000, false, true);
+        assert!(!find(&bases, &[1; 2_000]), "the oldest make room");
+        check(&[3; 10], 11, false, false);
+        check(&[3; 3_001], 3_001, false, false);
+        check(&[3; 10], 10, true, false);
     }
 
     #[test]

@@ -38,7 +38,7 @@ use std::{
     collections::BTreeMap,
     io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::SystemTime,
 };
 
@@ -60,6 +60,7 @@ use self::{
     work::Work,
 };
 use super::{
+    bases::Bases,
     claim::{ClaimError, RootClaim},
     stage::{HOME, Stage, Staged, fixed},
     trash::{Trash, TrashLimits},
@@ -140,6 +141,8 @@ pub struct Committer {
     /// The permission bits that the umask leaves.
     mode_mask: u32,
     power: Power,
+    /// Where large files go that are removed.
+    spares: OnceLock<Arc<Bases>>,
 }
 
 /// What became of an operation.
@@ -196,8 +199,8 @@ impl Committer {
         };
         match set_up() {
             Ok((stage, partials, mode_mask)) => {
-                let (mounts, power) = (Mutex::default(), Power::default());
-                Ok(Self { path, root, stage, mounts, partials, options, mode_mask, power })
+                let (mounts, power, spares) = (Mutex::default(), Power::default(), OnceLock::new());
+                Ok(Self { path, root, stage, mounts, partials, options, mode_mask, power, spares })
             }
             Err(source) => Err(OpenError::Stage { path: path.join(HOME), source }),
         }
@@ -253,6 +256,13 @@ impl Committer {
     /// Takes the root for this process alone, until the claim is dropped. `role` tells others who has it.
     pub fn claim(&self, role: &str) -> Result<RootClaim, ClaimError> {
         RootClaim::take(self.stage.home(), role)
+    }
+
+    /// From now on large files that are removed, and not [trashed](Removed::Trashed), are taken in by `bases`: for chunks to be
+    /// found in.
+    pub fn spare_to(&self, bases: Arc<Bases>) {
+        // Once is enough.
+        let _ = self.spares.set(bases);
     }
 
     /// The root.

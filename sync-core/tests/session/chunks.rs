@@ -210,3 +210,28 @@ async fn the_first_edit_is_said_by_what_is_known_of_the_version_before() {
         running.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_removed_and_is_made_again_travels_as_references() {
+    let lab = Lab::new();
+    let content = noise(LARGE_BYTES, 1);
+    let running = lab.start_with(options(&lab, Mode::OneWaySafe)).await;
+    running.ready().await;
+    save(&lab, &running, From::Alpha, "build/artefact", &content).await;
+    save(&lab, &running, From::Alpha, "other", b"stays").await;
+    kept(&lab, &[]).await;
+    fs::remove_dir_all(lab.alpha("build")).unwrap();
+    running.flush().await;
+    assert!(!lab.beta("build").exists());
+    // In the same session, and in the next.
+    let bytes = save(&lab, &running, From::Alpha, "build/artefact", &edited(&content, 1)).await;
+    assert!(bytes < FEW, "{bytes} bytes");
+    fs::remove_dir_all(lab.alpha("build")).unwrap();
+    running.flush().await;
+    running.stop().await;
+    let running = lab.start_with(options(&lab, Mode::OneWaySafe)).await;
+    running.ready().await;
+    let bytes = save(&lab, &running, From::Alpha, "build/artefact", &edited(&content, 2)).await;
+    assert!(bytes < FEW, "{bytes} bytes");
+    running.stop().await;
+}

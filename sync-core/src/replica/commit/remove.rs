@@ -1,10 +1,11 @@
 //! Removing what is known, and nothing else.
 //!
 //! A file is moved aside, looked at where nobody else reaches it, and only then unlinked: what a race has put there is
-//! given back. Where what is deleted is kept, it goes to the [trash](crate::replica::trash) instead. Of a directory exactly the entries go that the index knows and that are still what it knows; whatever else
+//! given back. Where what is deleted is kept, it goes to the [trash](crate::replica::trash) instead; elsewhere a large file may be
+//! [spared](super::Committer::spare_to). Of a directory exactly the entries go that the index knows and that are still what it knows; whatever else
 //! lies in it stays, with the directories above it.
 
-use std::{io::ErrorKind, time::SystemTime};
+use std::{io::ErrorKind, sync::Arc, time::SystemTime};
 
 use sync_proto::{
     Entry, Name, SyncPath,
@@ -18,10 +19,16 @@ use super::{
     problem::{failed, is_absent, missing},
 };
 use crate::{
-    replica::stage::Stage,
+    replica::{bases::Bases, chunks::REMEMBERED_BYTES_MIN, stage::Stage},
     sys::DirHandle,
     tree::{Dir, Node},
 };
+
+/// Files shorter than this, in bytes, are not spared: they are sent again.
+const SPARED_BYTES_MIN: u64 = REMEMBERED_BYTES_MIN;
+
+/// Most files of one operation that are spared.
+const SPARED_MAX: usize = 64;
 
 /// What became of a subtree.
 struct Removal<'a> {
@@ -68,7 +75,8 @@ impl Work<'_> {
     }
 
     fn discarding(&mut self) -> Discarding {
-        Discarding { now: self.began, unsynced: std::mem::take(&mut self.unsynced) }
+        let spares = self.committer.spares.get().cloned();
+        Discarding { now: self.began, unsynced: std::mem::take(&mut self.unsynced), spares, spared: 0 }
     }
 
     fn remove_tree(
@@ -154,7 +162,7 @@ impl Removal<'_> {
 
     /// An empty directory is restored as one. Not worth a problem where that fails: nothing is lost that has content.
     fn keep_shape(&mut self, path: &SyncPath) {
-        let Discarding { now, unsynced } = &mut self.discarding;
+        let Discarding { now, unsynced, .. } = &mut self.discarding;
         if let (Some(trash), Ok(below)) = (self.stage.trash(), self.stage.below(path)) {
             trash.add_directory(&below, *now, &mut |dir| unsynced.dir(dir)).ok();
         }
@@ -198,6 +206,23 @@ struct Discarding {
     /// When the batch began.
     now: SystemTime,
     unsynced: Unsynced,
+    /// Where large files go, if anywhere.
+    spares: Option<Arc<Bases>>,
+    /// How many have.
+    spared: usize,
+}
+
+impl Discarding {
+    /// Keeps a large file for its chunks, if it can. Whether it did.
+    fn spare(&mut self, stage: &Stage, name: Name<'_>, expected: &Entry) -> bool {
+        let Entry::File { content, len: len @ SPARED_BYTES_MIN.., .. } = expected else { return false };
+        let Some(spares) = self.spares.as_ref().filter(|_| stage.trash().is_none() && self.spared < SPARED_MAX) else {
+            return false;
+        };
+        let is_spared = spares.adopt(stage.dir(), name, *content, *len);
+        self.spared += usize::from(is_spared);
+        is_spared
+    }
 }
 
 /// Removes a file or a symlink that is `expected`.
@@ -218,7 +243,11 @@ fn remove_entry(
         Err(error) => return Err(missing(path, &error).into()),
     };
     let refused = if matches!(is_still(stage.dir(), aside.name(), &before, expected), Ok(true)) {
-        let Discarding { now, unsynced } = discarding;
+        if discarding.spare(stage, aside.name(), expected) {
+            aside.hold();
+            return Ok(Outcome::Applied);
+        }
+        let Discarding { now, unsynced, .. } = discarding;
         match aside.discard(path, before.len, *now, &mut |dir| unsynced.dir(dir)) {
             Ok(()) => return Ok(Outcome::Applied),
             // Not removed where it can't be kept.

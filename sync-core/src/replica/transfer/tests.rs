@@ -287,4 +287,5 @@ fn answers_out_of_turn_are_refused() {
 }
 
 mod against;
+mod elsewhere;
 mod lies;

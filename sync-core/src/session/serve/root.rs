@@ -68,7 +68,7 @@ pub(super) struct ServedRoot {
     /// Counts who asked for the root. Of those who wait for it only the last is meant: the others may be as dead as the one
     /// they wait for.
     asked: AtomicU64,
-    /// Copies of large files that were given to a controller; made for the first session that may want any.
+    /// Copies of large files that were given to a controller, and large files that were removed.
     bases: OnceLock<Option<Arc<Bases>>>,
     /// Which chunks its large files have.
     chunks: Option<Arc<ChunkIndex>>,
@@ -184,6 +184,9 @@ impl ServedRoot {
                     Ok(above) => {
                         let id = self.committer.certain_replica_id().map_err(|error| refused(error.to_string()))?;
                         let _ = (self.above.set(above), self.id.set(id));
+                        if let Some(bases) = self.past().bases {
+                            self.committer.spare_to(bases);
+                        }
                         *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim);
                         return Ok(());
                     }
