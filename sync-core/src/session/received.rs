@@ -4,7 +4,7 @@ use std::{io, sync::atomic::Ordering};
 
 use sync_proto::{
     limits::FILE_FRAME_BYTES_MAX,
-    message::{BatchId, Expected, FileFrame, FileHeader, Need, Outcome},
+    message::{BatchId, FileFrame, FileHeader, Need, Outcome},
 };
 use tokio::sync::mpsc;
 
@@ -198,7 +198,8 @@ impl ReceivedFile {
         match self.receiver.cuts() {
             Some(cuts) => chunks.note(content, &header.path, cuts),
             None => {
-                let again = header.expected != Expected::Nothing;
+                // By other means it replaces another for the first time.
+                let again = self.receiver.has_deltas();
                 chunks.note_later(content, &header.path, header.entry.content_len(), again);
             }
         }

@@ -206,7 +206,6 @@ async fn the_first_edit_is_said_by_what_is_known_of_the_version_before() {
         let bytes = save(&lab, &running, from, path, &content).await;
         // Two or three chunks, and no recipe: that alone would be 54,000 bytes.
         assert!(bytes < 200_000, "{path}: {bytes} bytes");
-        println!("{path}: {bytes} bytes");
         running.stop().await;
     }
 }
@@ -232,6 +231,22 @@ async fn what_was_removed_and_is_made_again_travels_as_references() {
     let running = lab.start_with(options(&lab, Mode::OneWaySafe)).await;
     running.ready().await;
     let bytes = save(&lab, &running, From::Alpha, "build/artefact", &edited(&content, 2)).await;
+    assert!(bytes < FEW, "{bytes} bytes");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_just_edited_is_known_as_it_is_now() {
+    let lab = Lab::new();
+    let content = noise(LARGE_BYTES, 1);
+    let running = lab.start_with(options(&lab, Mode::OneWaySafe)).await;
+    running.ready().await;
+    save(&lab, &running, From::Alpha, "artefact", &content).await;
+    let before = kept(&lab, &[]).await;
+    let new = edited(&content, 3);
+    save(&lab, &running, From::Alpha, "artefact", &new).await;
+    kept(&lab, &before).await;
+    let bytes = save(&lab, &running, From::Alpha, "other", &edited(&new, 9)).await;
     assert!(bytes < FEW, "{bytes} bytes");
     running.stop().await;
 }

@@ -26,16 +26,22 @@ pub(super) struct Base {
     /// How many more of its bytes deltas may refer to.
     budget: u64,
     used: bool,
+    has_deltas: bool,
 }
 
 impl Base {
     pub(super) fn new(file: Option<Box<dyn ReadSeek>>) -> Self {
-        Self { file, decoder: Decoder::new(), budget: REFERENCES_SPARE, used: false }
+        Self { file, decoder: Decoder::new(), budget: REFERENCES_SPARE, used: false, has_deltas: false }
     }
 
     /// Whether anything was taken of it.
     pub(super) fn is_used(&self) -> bool {
         self.used
+    }
+
+    /// Whether anything was made of a window of it.
+    pub(super) fn has_deltas(&self) -> bool {
+        self.has_deltas
     }
 
     /// Hands a part of it to `take`, piece by piece.
@@ -71,6 +77,7 @@ impl Base {
         }
         self.budget += REFERENCES_FACTOR * u64::from(len);
         self.budget = self.budget.checked_sub(u64::from(base_len)).ok_or(Violation::TooManyReferences)?;
+        self.has_deltas = true;
         let file = self.at(offset)?;
         // Taken as it is read, so that a file that is shorter costs no more than it has.
         let mut window = Vec::new();

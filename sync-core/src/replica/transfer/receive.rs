@@ -145,6 +145,11 @@ impl<W: Read + Write + Seek> FileReceiver<W> {
         self.recipe.as_ref()?.cuts.clone().whole(self.len)
     }
 
+    /// Whether it was said by deltas against the file that is replaced: one that is changed again and again.
+    pub fn has_deltas(&self) -> bool {
+        self.base.has_deltas()
+    }
+
     /// How many bytes of the file are there, received or found here.
     pub fn done_bytes(&self) -> u64 {
         self.output.end()
