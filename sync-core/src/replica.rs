@@ -16,10 +16,12 @@ pub mod claim;
 pub mod commit;
 pub mod contents;
 pub mod hash;
+mod hold;
 mod look;
 mod observer;
 mod pending;
 pub mod problem;
+pub mod repository;
 pub mod scan;
 pub mod stage;
 #[cfg(test)]
@@ -50,6 +52,7 @@ use self::{
     commit::{Committer, Partial},
     contents::Contents,
     observer::{Command, Observer},
+    repository::Repository,
 };
 use crate::{
     engine::view::View,
@@ -67,6 +70,8 @@ pub struct ReplicaOptions {
     pub hint: Tree,
     /// What carries out operations; `None`: the replica only observes.
     pub committer: Option<Arc<Committer>>,
+    /// Where git says that it is rewriting the tree.
+    pub repository: Repository,
 }
 
 /// What a replica tells.
@@ -95,6 +100,8 @@ pub struct Seen {
     pub rules: Rules,
     /// The paths that events named. Empty after a scan.
     pub hot: Vec<SyncPath>,
+    /// Whether it was held back until it was whole, as a change of branch is: it belongs together.
+    pub together: bool,
     /// When the first event for any of them was read.
     pub since: Instant,
     /// When the look began, after quiet times.

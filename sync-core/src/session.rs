@@ -26,6 +26,7 @@ mod streams;
 mod taking;
 mod tell;
 mod versions;
+mod windows;
 
 use std::{
     path::{Path, PathBuf},
@@ -49,6 +50,7 @@ use self::{
     past::Past,
     report::Reporter,
     taking::Taking,
+    windows::Window,
 };
 pub use self::{
     queue::Events,
@@ -64,6 +66,7 @@ use crate::{
         chunks::ChunkIndex,
         commit::{CommitOptions, Committer, OpenError},
         contents::Contents,
+        repository::Repository,
     },
     sys::DirHandle,
     tree::Tree,
@@ -287,6 +290,8 @@ impl Session {
                 (local::Reached { host, port, root: path, credentials }, None)
             }
         };
+        // What is on this machine is as fast as this machine.
+        let window = Window::of(&target.host, state_dir.as_deref().filter(|_| local.is_none()));
         let target = Target {
             host: target.host,
             port: target.port,
@@ -311,7 +316,8 @@ impl Session {
             let open = || Committer::open(&alpha, CommitOptions::for_a_person(protected)).map(Arc::new);
             let committer = is_two_way.then(open).transpose()?;
             let hint = memory.hint();
-            let options = ReplicaOptions { rules, contents: Some(keep), hint, committer: committer.clone() };
+            let (committed, repository) = (committer.clone(), Repository::around(&alpha));
+            let options = ReplicaOptions { rules, contents: Some(keep), hint, committer: committed, repository };
             let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
             let replica =
                 Replica::start(&alpha, options, move |observation| sink.put(observation)).map_err(unreadable)?;
@@ -331,6 +337,7 @@ impl Session {
             contents,
             past,
             target: Arc::new(target),
+            window,
             memory,
             reporter: Reporter::new(sender, Arc::clone(&shared)),
             shared: Arc::clone(&shared),
@@ -339,6 +346,7 @@ impl Session {
             flushes: Flushes::default(),
             taking: committer.map(Taking::new),
             view: View::default(),
+            together: false,
             alpha_lost: None,
             lock,
         };
