@@ -138,8 +138,12 @@ async fn an_agent_on_another_machine_has_its_own() {
     running.ready().await;
     save(&lab, &running, From::Alpha, "artefact", &content).await;
     kept(&lab, &[]).await;
+    let mark = running.mark();
     served.stop().await;
+    running.event_from(mark, "Disconnected", |event| matches!(event, Event::Disconnected { .. })).await;
+    let mark = running.mark();
     served.start_again().await;
+    running.event_from(mark, "Ready", |event| matches!(event, Event::Ready { .. })).await;
     let bytes = save(&lab, &running, From::Alpha, "other", &edited(&content, 1)).await;
     assert!(bytes < FEW, "{bytes} bytes");
     running.stop().await;
