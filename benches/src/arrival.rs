@@ -39,9 +39,15 @@ impl Arrivals {
     }
 
     /// Waits until everything has arrived; gives the moment the last was seen.
-    pub(crate) fn wait(mut self, limit: Duration) -> Result<Instant> {
+    pub(crate) fn wait(self, limit: Duration) -> Result<Instant> {
+        Ok(self.wait_for_all(limit)?.1)
+    }
+
+    /// The same; gives the moments the first and the last were seen.
+    pub(crate) fn wait_for_all(mut self, limit: Duration) -> Result<(Instant, Instant)> {
         let deadline = Instant::now() + limit;
         let mut last = Instant::now();
+        let mut first = None;
         while !self.expected.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             ensure!(!left.is_zero(), "{} files have not arrived after {limit:?}", self.expected.len());
@@ -51,11 +57,12 @@ impl Arrivals {
                 if self.expected.get(&path).is_some_and(|content| fs::read(&path).is_ok_and(|found| found == *content))
                 {
                     last = Instant::now();
+                    first.get_or_insert(last);
                     self.expected.remove(&path);
                 }
             }
         }
-        Ok(last)
+        Ok((first.unwrap_or(last), last))
     }
 }
 

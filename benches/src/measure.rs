@@ -7,6 +7,7 @@ mod first;
 mod line;
 mod rest;
 pub(crate) mod save;
+mod switch;
 mod wan;
 mod wire;
 
@@ -17,6 +18,7 @@ use anyhow::{Result, ensure};
 
 use crate::figures::Report;
 use crate::peer::{Pair, Session, Tool, Tools};
+use crate::process::installed;
 use crate::tree;
 
 /// How long a tool may take for anything before it counts as failed.
@@ -31,6 +33,8 @@ pub(crate) enum Measure {
     First,
     /// Thousands of files changed at once
     Burst,
+    /// A change of branch by git
+    Switch,
     /// Bytes on the wire
     Wire,
     /// A save during a large transfer
@@ -112,6 +116,9 @@ pub(crate) fn run(plan: &Plan, tools: &Tools, report: &mut Report) -> Result<()>
         ensure!(plan.lab.is_some(), "a link with a delay needs a lab: --lab SCRIPT (see --help)");
         return Ok(());
     }
+    if plan.wants(Measure::Switch) && installed("git").is_some() {
+        switch::prepare(&plan.folder)?;
+    }
     for (index, size) in plan.sizes.iter().copied().enumerate() {
         let source = plan.folder.join(format!("source-{index}"));
         println!("\n{size} files");
@@ -160,16 +167,18 @@ fn session(
     tree::wait_same(&pair.source, &pair.target, LIMIT)?;
     tree::settle_disk();
     let mut bench = Bench { plan, tools, tool, pair, session, size, edits };
-    let measures: [(Measure, Run); 5] = [
+    let measures: [(Measure, Run); 6] = [
         (Measure::Save, save::measure),
         (Measure::Burst, burst::measure),
+        (Measure::Switch, switch::measure),
         (Measure::Wire, wire::measure),
         (Measure::Bulk, bulk::measure),
         (Measure::Rest, rest::measure),
     ];
     for (measure, run) in measures {
         // Bytes do not depend on the size of the tree.
-        if !plan.wants(measure) || (measure == Measure::Wire && !first) {
+        let is_missing = measure == Measure::Switch && installed("git").is_none();
+        if is_missing || !plan.wants(measure) || (measure == Measure::Wire && !first) {
             continue;
         }
         if let Err(error) = run(&mut bench, report).and_then(|()| bench.session.check()) {

@@ -74,6 +74,10 @@ pub enum ToAgent {
     /// Asks for all that changed at beta before this to be told. Answered by [`ToController::Flushed`] with this number, or
     /// a later one, after the last of it. Numbers ascend.
     Flush(u64),
+    /// Bulk batches belong together: to be done when the last of them is there, as far as the agent likes to hold so much.
+    Gather(Gather),
+    /// No more comes of what is gathered up to this number.
+    Release(BatchId),
 }
 
 /// What the agent says on the control stream.
@@ -101,6 +105,15 @@ pub enum ToController {
     Described(Described),
     /// The answer to [`ToAgent::Flush`].
     Flushed(u64),
+}
+
+/// Bulk batches that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Gather {
+    /// The number of the first.
+    pub first: BatchId,
+    /// The number of the last.
+    pub last: BatchId,
 }
 
 /// Asks for a root.

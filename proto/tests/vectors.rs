@@ -119,6 +119,8 @@ fn to_agent(check: &mut Check) {
     let need = Need { batch: BatchId(9), page: 1, missing: blob(&[0b101]) };
     check.message("to-agent-need", ToAgent::Need(need));
     check.message("to-agent-flush", ToAgent::Flush(300));
+    check.message("to-agent-gather", ToAgent::Gather(Gather { first: BatchId(9), last: BatchId(300) }));
+    check.message("to-agent-release", ToAgent::Release(BatchId(300)));
 }
 
 fn operations(check: &mut Check) {

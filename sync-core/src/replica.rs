@@ -15,10 +15,12 @@ pub mod claim;
 pub mod commit;
 pub mod contents;
 pub mod hash;
+mod hold;
 mod look;
 mod observer;
 mod pending;
 pub mod problem;
+pub mod repository;
 pub mod scan;
 pub mod stage;
 #[cfg(test)]
@@ -49,6 +51,7 @@ use self::{
     commit::{Committer, Partial},
     contents::Contents,
     observer::{Command, Observer},
+    repository::Repository,
 };
 use crate::{
     engine::view::View,
@@ -66,6 +69,8 @@ pub struct ReplicaOptions {
     pub hint: Tree,
     /// What carries out operations; `None`: the replica only observes.
     pub committer: Option<Arc<Committer>>,
+    /// Where git says that it is rewriting the tree.
+    pub repository: Repository,
 }
 
 /// What a replica tells.
@@ -94,6 +99,8 @@ pub struct Seen {
     pub rules: Rules,
     /// The paths that events named. Empty after a scan.
     pub hot: Vec<SyncPath>,
+    /// Whether it was held back until it was whole, as a change of branch is: it belongs together.
+    pub together: bool,
     /// When the first event for any of them was read.
     pub since: Instant,
     /// When the look began, after quiet times.

@@ -61,6 +61,7 @@ use crate::{
         bases::{BASES_BYTES_MAX, Bases},
         commit::{CommitOptions, Committer, OpenError},
         contents::Contents,
+        repository::Repository,
     },
     sys::DirHandle,
     tree::Tree,
@@ -299,7 +300,8 @@ impl Session {
             let open = || Committer::open(&alpha, CommitOptions::for_a_person(protected)).map(Arc::new);
             let committer = is_two_way.then(open).transpose()?;
             let hint = memory.hint();
-            let options = ReplicaOptions { rules, contents: Some(keep), hint, committer: committer.clone() };
+            let (committed, repository) = (committer.clone(), Repository::around(&alpha));
+            let options = ReplicaOptions { rules, contents: Some(keep), hint, committer: committed, repository };
             let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
             let replica =
                 Replica::start(&alpha, options, move |observation| sink.put(observation)).map_err(unreadable)?;
@@ -328,6 +330,7 @@ impl Session {
             flushes: Flushes::default(),
             taking: committer.map(Taking::new),
             view: View::default(),
+            together: false,
             alpha_lost: None,
             lock,
         };

@@ -15,6 +15,7 @@ mod session {
     mod reconnect;
     mod restart;
     mod roots;
+    mod switch;
     mod takeover;
     mod two_way;
 }

@@ -22,9 +22,11 @@ use super::{
     commit::{Commit, Committer},
     contents::Contents,
     hash::HashBuffer,
+    hold::{CHECK_INTERVAL, Held, Hold, News},
     look::Looked,
     pending::{Due, Pending, QUIET_GONE, QUIET_MODIFIED, Urgency},
     problem,
+    repository::Repository,
     watch::{Drained, Events, Hint, Waker, Watcher, watch},
     worker::Workers,
 };
@@ -113,6 +115,9 @@ pub(super) struct Observer {
     deferred: Vec<Hint>,
     /// Flushes that wait for a look at what is deferred.
     deferred_flushes: Vec<u64>,
+    repository: Repository,
+    /// What is not told yet, because git is rewriting the tree.
+    hold: Hold,
     next_rescan: Instant,
     next_poll: Instant,
     pub(super) sink: Box<dyn FnMut(Observation) + Send>,
@@ -127,7 +132,7 @@ impl Observer {
         sink: Box<dyn FnMut(Observation) + Send>,
         stop: Arc<AtomicBool>,
     ) -> io::Result<(Self, Waker)> {
-        let ReplicaOptions { rules, contents, hint, committer } = options;
+        let ReplicaOptions { rules, contents, hint, committer, repository } = options;
         let root = DirHandle::open_root(root_path)?;
         let (watcher, events) = watch(root_path)?;
         let waker = watcher.waker();
@@ -161,6 +166,8 @@ impl Observer {
             applying: None,
             deferred: Vec::new(),
             deferred_flushes: Vec::new(),
+            repository,
+            hold: Hold::default(),
             next_rescan: now + RESCAN_INTERVAL,
             next_poll: now + POLL_INTERVAL,
             sink,
@@ -173,7 +180,7 @@ impl Observer {
         if self.is_stopping() {
             return;
         }
-        let seen = self.seen(Vec::new(), self.now, self.now);
+        let seen = self.seen(News { paths: Vec::new(), since: self.now, looked: self.now }, false);
         (self.sink)(Observation::Scanned(seen));
         let mut hints = Vec::new();
         loop {
@@ -203,6 +210,7 @@ impl Observer {
             }
             self.look_at_due();
             self.at_intervals();
+            self.end_hold_if_over();
         }
     }
 
@@ -211,6 +219,9 @@ impl Observer {
         next = self.pending.next_due().map_or(next, |due| next.min(due));
         if !self.unwatched.is_empty() {
             next = next.min(self.next_poll);
+        }
+        if self.hold.is_holding() {
+            next = next.min(self.now + CHECK_INTERVAL);
         }
         next.saturating_duration_since(Instant::now())
     }
@@ -276,9 +287,10 @@ impl Observer {
                 }
             }
             Hint::Lost => {
-                self.scan_all();
-                self.watcher.retire_lost();
-                self.tell(Vec::new(), now, now);
+                if !self.hold.lost() {
+                    self.scan_lost();
+                    self.tell(Vec::new(), now, now);
+                }
             }
             Hint::RootGone => {}
         }
@@ -356,6 +368,12 @@ impl Observer {
         self.next_rescan = self.now + RESCAN_INTERVAL;
     }
 
+    /// Events were lost: only a look at everything tells what has changed.
+    fn scan_lost(&mut self) {
+        self.scan_all();
+        self.watcher.retire_lost();
+    }
+
     pub(super) fn note_unwatched(&mut self, paths: Vec<SyncPath>) {
         if paths.is_empty() {
             return;
@@ -428,6 +446,8 @@ impl Observer {
 
     fn flush(&mut self, token: u64) -> bool {
         let before = self.hashing.clone();
+        // Who asks wants it now, whole or not.
+        let held = self.hold.end(self.repository.lock());
         let mut hints = Vec::new();
         // Where we only observe, nothing is written.
         let writable = self.committer.as_ref().map(|_| &self.root);
@@ -451,6 +471,9 @@ impl Observer {
             }
         }
         self.look_at_due();
+        if let Some(held) = held {
+            self.tell_held(held);
+        }
         if self.deferred.is_empty() {
             self.flush_hashing(token, before);
         } else {
@@ -495,13 +518,38 @@ impl Observer {
         View { tree: self.index.clone(), complete: true, problems: self.problems.clone() }
     }
 
-    fn seen(&mut self, hot: Vec<SyncPath>, since: Instant, looked: Instant) -> Seen {
+    fn seen(&mut self, news: News, together: bool) -> Seen {
         self.changed = false;
-        Seen { view: self.view(), rules: self.rules.clone(), hot, since, looked, done: Instant::now() }
+        let News { paths, since, looked } = news;
+        let (view, rules) = (self.view(), self.rules.clone());
+        Seen { view, rules, hot: paths, together, since, looked, done: Instant::now() }
     }
 
-    fn tell(&mut self, hot: Vec<SyncPath>, since: Instant, looked: Instant) {
-        let seen = self.seen(hot, since, looked);
+    fn tell(&mut self, paths: Vec<SyncPath>, since: Instant, looked: Instant) {
+        let news = News { paths, since, looked };
+        if let Some(news) = self.hold.hold(self.repository.lock(), news, self.now) {
+            let seen = self.seen(news, false);
+            (self.sink)(Observation::Changed(seen));
+        }
+    }
+
+    /// Tells what was held back, once git has let go of the tree.
+    fn end_hold_if_over(&mut self) {
+        if self.hold.is_holding()
+            && let Some(held) = self.hold.end_if_over(self.repository.lock(), self.now)
+        {
+            self.tell_held(held);
+        }
+    }
+
+    fn tell_held(&mut self, held: Held) {
+        let (since, looked) = (held.since, held.looked);
+        if held.is_lost {
+            self.scan_lost();
+        }
+        let few = held.into_few();
+        let together = few.is_none();
+        let seen = self.seen(News { paths: few.unwrap_or_default(), since, looked }, together);
         (self.sink)(Observation::Changed(seen));
     }
 }

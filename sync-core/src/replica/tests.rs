@@ -86,6 +86,7 @@ fn start_with(root: &Path, committer: Option<Committer>) -> (Replica, mpsc::Rece
         contents: None,
         hint: Tree::new(),
         committer: committer.map(Arc::new),
+        repository: Repository::within(root),
     };
     let replica = Replica::start(root, options, move |observation| drop(sender.send(observation))).unwrap();
     (replica, observations)
@@ -387,6 +388,68 @@ fn an_end_does_not_wait_for_a_large_file() {
     drop(replica);
     // Reading it once takes ten times as long.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// What of the tree has been told, by the number of files beneath `d`.
+fn files_told(lab: &Lab) -> usize {
+    lab.tree.dir(&path("d")).map_or(0, |dir| dir.len())
+}
+
+fn rewrite(lab: &Lab, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        fs::write(lab.path(&format!("d/{number}")), number.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn what_git_rewrites_is_told_when_it_is_whole() {
+    let mut lab = Lab::start(|root| ["d", ".git"].iter().for_each(|name| fs::create_dir(root.join(name)).unwrap()));
+    for switch in 0..3 {
+        fs::write(lab.path(".git/index.lock"), "").unwrap();
+        rewrite(&lab, switch * 40..switch * 40 + 20);
+        let nothing = lab.observations.recv_timeout(Duration::from_millis(150));
+        assert!(nothing.is_err(), "{nothing:?}");
+        if switch > 0 {
+            fs::remove_file(lab.path(&format!("d/{}", switch - 1))).unwrap();
+        }
+        rewrite(&lab, switch * 40 + 20..switch * 40 + 40);
+        fs::rename(lab.path(".git/index.lock"), lab.path(".git/index")).unwrap();
+        let Observation::Changed(seen) = lab.next() else { panic!("no news") };
+        assert!(seen.together && seen.hot.is_empty());
+        let there = usize::try_from(switch * 40 + 40 - switch).unwrap();
+        assert_eq!(files_told(&lab), there);
+    }
+    // A save is told as ever.
+    fs::write(lab.path("d/save"), "1").unwrap();
+    let Observation::Changed(seen) = lab.next() else { panic!("no news") };
+    assert!(!seen.together && seen.hot == [path("d/save")]);
+    lab.assert_true();
+}
+
+#[test]
+fn a_flush_waits_for_no_lock_and_a_save_not_for_long() {
+    let mut lab = Lab::start(|root| ["d", ".git"].iter().for_each(|name| fs::create_dir(root.join(name)).unwrap()));
+    fs::write(lab.path(".git/index.lock"), "").unwrap();
+    rewrite(&lab, 0..30);
+    lab.flush();
+    assert_eq!(files_told(&lab), 30);
+    // The same lock holds nothing any more.
+    rewrite(&lab, 30..40);
+    while files_told(&lab) < 40 {
+        lab.next();
+    }
+    fs::remove_file(lab.path(".git/index.lock")).unwrap();
+    fs::write(lab.path("d/40"), "40").unwrap();
+    lab.next();
+    // Another one, which somebody's commit message keeps for minutes.
+    fs::write(lab.path(".git/index.lock"), "").unwrap();
+    for number in 41..50 {
+        rewrite(&lab, number..number + 1);
+        let Observation::Changed(seen) = lab.next() else { panic!("no news") };
+        assert!(!seen.together);
+        assert_eq!(seen.hot, [path(&format!("d/{number}"))]);
+    }
+    lab.assert_true();
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod link;
 mod requests;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use std::{
 use sync_proto::{
     Entry, SyncPath,
     limits::{CONTENT_STREAMS_MAX, CONTROL_FRAME_BYTES_MAX},
-    message::{BatchId, Bounded, Describe, FileHeader, Sentence, ToAgent, ToController},
+    message::{BatchId, Bounded, Describe, FileHeader, Gather, Sentence, ToAgent, ToController},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -90,6 +90,8 @@ pub(super) struct Controller {
     pub(super) taking: Option<Taking>,
     /// What alpha's replica last saw.
     pub(super) view: View,
+    /// Whether what the engine sends next belongs together.
+    pub(super) together: bool,
     /// Why alpha is not observed any more.
     pub(super) alpha_lost: Option<String>,
     /// The right to the destination, let go with the session.
@@ -291,6 +293,7 @@ impl Controller {
             received,
             questions: HashMap::new(),
             asked: 0,
+            gathered: None,
             probe: None,
         })
     }
@@ -362,7 +365,8 @@ impl Controller {
 
     fn alpha(&mut self, seen: Seen, link: Option<&mut Link>) {
         self.reporter.alpha(&seen);
-        let Seen { view, rules, hot, .. } = seen;
+        let Seen { view, rules, hot, together, .. } = seen;
+        self.together = together;
         self.view.clone_from(&view);
         self.engine.handle_alpha(AlphaUpdate { view, rules, hot });
         match link {
@@ -400,7 +404,8 @@ impl Controller {
     }
 
     fn act_for_engine(&mut self, link: &mut Link) {
-        while let Some(action) = self.engine.poll_action() {
+        let mut actions = if std::mem::take(&mut self.together) { self.gather(link) } else { VecDeque::new() };
+        while let Some(action) = actions.pop_front().or_else(|| self.engine.poll_action()) {
             match action {
                 Action::Request(paths) => link.say(&ToAgent::TreeRequest(Bounded::first(paths))),
                 Action::Send { id, urgent, operations } => {
@@ -441,6 +446,22 @@ impl Controller {
         }
     }
 
+    /// What is to be done now, of which the bulk belongs together: the agent is told so ahead of it.
+    fn gather(&mut self, link: &mut Link) -> VecDeque<Action> {
+        let actions: VecDeque<Action> = std::iter::from_fn(|| self.engine.poll_action()).collect();
+        let bulk = |action: &Action| match action {
+            Action::Send { id, urgent: false, .. } => Some(*id),
+            _ => None,
+        };
+        let first = actions.iter().find_map(bulk);
+        let last = actions.iter().rev().find_map(bulk);
+        if let Some((first, last)) = first.zip(last).filter(|(first, last)| first != last) {
+            link.say(&ToAgent::Gather(Gather { first, last }));
+            link.gathered = Some(last);
+        }
+        actions
+    }
+
     fn stream(&mut self, id: BatchId, stream: PlannedStream, link: &mut Link) {
         let progress = Arc::<FileProgress>::default();
         self.reporter.streaming(id, &stream, Arc::clone(&progress));
@@ -476,6 +497,10 @@ impl Controller {
             let _ = stream.send(frame);
         } else {
             self.reporter.not_sent(id);
+            if link.gathered == Some(id) {
+                // Those before it wait for it.
+                link.say(&ToAgent::Release(id));
+            }
         }
     }
 

@@ -52,7 +52,7 @@ impl Mailbox {
 }
 
 fn merge(earlier: &mut Seen, later: Seen) {
-    let Seen { view, rules, hot, since: _, looked: _, done } = later;
+    let Seen { view, rules, hot, together, since: _, looked: _, done } = later;
     earlier.view = view;
     earlier.rules = rules;
     // A scan names no paths: where one of the two is a scan, the whole tree is compared anyway. So it is where there are
@@ -62,6 +62,7 @@ fn merge(earlier: &mut Seen, later: Seen) {
     } else {
         earlier.hot.extend(hot);
     }
+    earlier.together |= together;
     earlier.done = done;
 }
 
@@ -76,7 +77,15 @@ mod tests {
         let now = Instant::now();
         let hot = vec![sync_proto::SyncPath::parse(path.as_bytes()).expect("a path")];
         let rules = Rules::new(&sync_proto::message::IgnoreSettings::default()).expect("no patterns");
-        Observation::Changed(Seen { view: View::default(), rules, hot, since: now, looked: now, done: now })
+        Observation::Changed(Seen {
+            view: View::default(),
+            rules,
+            hot,
+            together: false,
+            since: now,
+            looked: now,
+            done: now,
+        })
     }
 
     #[tokio::test]

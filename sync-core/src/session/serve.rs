@@ -5,6 +5,7 @@
 //! time.
 
 mod effect;
+mod gather;
 mod guests;
 mod inbound;
 mod kept;

@@ -72,6 +72,15 @@ impl Lab {
     pub(super) fn assert_same(&self) {
         pretty_same(&self.path("alpha"), &self.path("beta"));
     }
+
+    /// The same, but for a repository of alpha, which stays there.
+    #[track_caller]
+    pub(super) fn assert_same_but_git(&self) {
+        let (git, aside) = (self.alpha(".git"), self.path("git"));
+        std::fs::rename(&git, &aside).unwrap();
+        self.assert_same();
+        std::fs::rename(&aside, &git).unwrap();
+    }
 }
 
 pub(super) fn options() -> SessionOptions {

@@ -230,6 +230,9 @@ pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
         (any::<u64>(), bounded(path())).prop_map(|(id, paths)| ToAgent::Describe(Describe { id: BatchId(id), paths })),
         need().prop_map(ToAgent::Need),
         any::<u64>().prop_map(ToAgent::Flush),
+        any::<[u64; 2]>()
+            .prop_map(|[first, last]| ToAgent::Gather(Gather { first: BatchId(first), last: BatchId(last) })),
+        any::<u64>().prop_map(|id| ToAgent::Release(BatchId(id))),
     ]
 }
 

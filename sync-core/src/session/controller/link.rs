@@ -45,6 +45,8 @@ pub(super) struct Link {
     /// What users want to know of beta. Numbered from the other end than the engine's batches.
     pub(super) questions: HashMap<BatchId, oneshot::Sender<Described>>,
     pub(super) asked: u64,
+    /// The last of the batches that the agent was told to gather.
+    pub(super) gathered: Option<BatchId>,
     /// Whether the agent that was asked to flush is silent.
     pub(super) probe: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
 }

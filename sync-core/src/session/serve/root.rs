@@ -26,6 +26,7 @@ use crate::{
         claim::{ClaimError, RootClaim},
         commit::{CommitOptions, Committer},
         contents::Contents,
+        repository::Repository,
         stage::HOME,
     },
     session::{CONTENTS_BYTES_MAX, mailbox::Mailbox},
@@ -293,7 +294,8 @@ impl ServedRoot {
         let sink = Arc::clone(&mailbox);
         let contents = keep.then(|| Arc::new(Contents::new(CONTENTS_BYTES_MAX)));
         let committer = Some(Arc::clone(&self.committer));
-        let options = ReplicaOptions { rules, contents: contents.clone(), hint, committer };
+        let repository = Repository::within(&self.real);
+        let options = ReplicaOptions { rules, contents: contents.clone(), hint, committer, repository };
         let replica = Replica::start(&self.real, options, move |observation| sink.put(observation))
             .map_err(|error| format!("the root can't be opened: {error}"))?;
         let mut opened = Opened {

@@ -24,6 +24,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     effect::{self, Effect},
+    gather::Gathering,
     root::{Lease, Opened, ServedRoot},
     supply::{Supplied, Supplier},
 };
@@ -85,8 +86,10 @@ struct Session<'a> {
     rescan: Rescan,
     /// Bulk batches that the replica is at.
     taken: HashSet<u64>,
-    /// Bulk batches that have arrived beyond that: one at most for each bundle stream.
-    waiting: VecDeque<(Batch, oneshot::Sender<()>)>,
+    /// Bulk batches that have arrived beyond that: one at most for each bundle stream, and what was gathered.
+    waiting: VecDeque<(Batch, Option<oneshot::Sender<()>>)>,
+    /// Those that wait for others.
+    gathering: Gathering,
     /// What lets the bundle streams be read on.
     paused: Vec<oneshot::Sender<()>>,
     files: mpsc::Sender<FileNews>,
@@ -129,6 +132,7 @@ pub(super) async fn run(
         rescan: Rescan::None,
         taken: HashSet::new(),
         waiting: VecDeque::new(),
+        gathering: Gathering::default(),
         paused: Vec::new(),
         files,
         files_open: 0,
@@ -234,9 +238,9 @@ impl Session<'_> {
         match input {
             Input::Message(message) => self.message(message).await,
             Input::Bulk(batch, next) => {
-                self.waiting.push_back((batch, next));
-                self.take_bulk()?;
-                Ok(true)
+                let bytes = batch.operations.iter().map(held_bytes).sum();
+                let ready = self.gathering.add(batch, bytes);
+                self.go_on_with(ready, Some(next))
             }
             Input::File(header, frames) => self.file(header, frames),
             Input::Ended(None) => Ok(false),
@@ -269,6 +273,14 @@ impl Session<'_> {
                     Rescan::UnderWay | Rescan::Again => Rescan::Again,
                 };
                 Ok(true)
+            }
+            ToAgent::Gather(gather) => {
+                let ready = self.gathering.begin(gather);
+                self.go_on_with(ready, None)
+            }
+            ToAgent::Release(last) => {
+                let ready = self.gathering.release(last);
+                self.go_on_with(ready, None)
             }
             ToAgent::Ping(number) => self.say(&ToController::Pong(number)).await,
             ToAgent::Goodbye(_) => Ok(false),
@@ -327,6 +339,22 @@ impl Session<'_> {
         self.say(&ToController::Flushed(number)).await
     }
 
+    /// Bulk batches may be done. The stream that brought the last of them is read on when there is room for more; at once, if
+    /// none is to be done yet.
+    fn go_on_with(&mut self, ready: Vec<Batch>, mut next: Option<oneshot::Sender<()>>) -> Result<bool, String> {
+        let last = ready.len();
+        for (place, batch) in ready.into_iter().enumerate() {
+            let next = if place + 1 == last { next.take() } else { None };
+            self.waiting.push_back((batch, next));
+        }
+        if let Some(next) = next {
+            // A stream that is over reads on no more.
+            let _ = next.send(());
+        }
+        self.take_bulk()?;
+        Ok(true)
+    }
+
     /// Takes bulk batches, as many as the disk is given at once, and lets the next come where there is room for them.
     fn take_bulk(&mut self) -> Result<(), String> {
         while self.taken.len() < BULK_TAKEN_MAX
@@ -335,7 +363,7 @@ impl Session<'_> {
             let id = batch.id.0;
             self.apply(batch, true)?;
             self.taken.insert(id);
-            self.paused.push(next);
+            self.paused.extend(next);
         }
         if self.taken.len() < BULK_TAKEN_MAX {
             for next in self.paused.drain(..) {
