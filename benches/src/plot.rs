@@ -73,14 +73,16 @@ pub(crate) struct Plot {
 
 impl Plot {
     pub(crate) fn run(&self, binaries: &Binaries) -> Result<()> {
+        std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        // Taken away last: that takes a while, in which the figures are there already.
+        let mut trees = None;
         let figures = match &self.from {
             Some(path) => {
                 let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
                 Figures::parse(&text).with_context(|| path.display().to_string())?
             }
-            None => self.measure(binaries)?,
+            None => self.measure(binaries, &mut trees)?,
         };
-        std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         write(&self.out.join(FIGURES), &figures.text())?;
         for (name, chart) in drawn::charts(&figures) {
             write(&self.out.join(name), &chart.svg())?;
@@ -96,12 +98,12 @@ impl Plot {
         Ok(())
     }
 
-    fn measure(&self, binaries: &Binaries) -> Result<Figures> {
+    fn measure(&self, binaries: &Binaries, trees: &mut Option<TempDir>) -> Result<Figures> {
         let tools = Tools::find(binaries, &self.tools)?;
         tools.print();
         let folder = self.folder.clone().unwrap_or_else(std::env::temp_dir);
         let folder = TempDir::with_prefix_in("plot-", &folder).with_context(|| folder.display().to_string())?;
-        let base = folder.path().canonicalize()?;
+        let base = trees.insert(folder).path().canonicalize()?;
         let mut figures = Figures::new(machine::date()?, machine::describe(&base));
         let lab = self.lab(&mut figures);
         let bounds = Bounds {
@@ -114,8 +116,10 @@ impl Plot {
             let folder = base.join(number.to_string());
             std::fs::create_dir(&folder)?;
             if let Err(error) = place::measure(place, &tools, lab.as_deref(), &bounds, &folder, &mut figures) {
-                figures.leave_out(&format!("{place}: {error:#}"));
+                figures.leave_out(&format!("{place}: {}", place::without_paths(&error)));
             }
+            // A run that is cut off has at least these.
+            write(&self.out.join(FIGURES), &figures.text())?;
         }
         Ok(figures)
     }

@@ -66,7 +66,7 @@ pub(super) fn measure(
 }
 
 /// An error as it may be published: words that are paths are left out.
-fn without_paths(error: &anyhow::Error) -> String {
+pub(super) fn without_paths(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let told = text.split_whitespace().map(|word| if word.contains('/') { "…" } else { word });
     told.take(40).collect::<Vec<_>>().join(" ")

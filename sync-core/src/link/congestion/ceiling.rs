@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 const QUEUE_MAX: Duration = Duration::from_millis(8);
 /// The ceiling is never lower, in bytes.
 const FLOOR_BYTES: u64 = 32 << 10;
+/// At such a rate, in bytes a second (1 Gbit/s), [`FAST_BYTES`] wait for 17 ms at most, and what looks like a queue is mostly busy
+/// processors: there nothing falls below it.
+const FAST: f64 = 125e6;
+const FAST_BYTES: u64 = super::CAP_MIN;
 /// By how much it rises at least where nothing waits. Over a distance this is how far it may go beyond.
 const GROWTH: f64 = 1.25;
 /// For how long answers are gathered before they are judged.
@@ -116,6 +120,10 @@ impl Ceiling {
         }
         self.since = Some(answer.now);
         let rate = span.bytes as f64 / took.as_secs_f64();
+        if rate >= FAST && answer.window <= FAST_BYTES {
+            self.falling = None;
+            return;
+        }
         let makes = Duration::try_from_secs_f64(answer.window as f64 / rate).unwrap_or(Duration::MAX);
         let now = Falling { window: answer.window, round_trip: span.shortest.max(makes) };
         let from = *self.falling.get_or_insert(now);
@@ -129,7 +137,8 @@ impl Ceiling {
             self.falling = Some(now);
         }
         let fits = (rate * allowed.as_secs_f64()) as u64;
-        self.bytes = fits.min(answer.window).max(FLOOR_BYTES);
+        let floor = if rate >= FAST { FAST_BYTES } else { FLOOR_BYTES };
+        self.bytes = fits.min(answer.window).max(floor);
     }
 }
 
@@ -150,6 +159,8 @@ mod tests {
         round_trip: Duration,
         /// What others keep in the queue, from some moment on.
         others: fn(Duration) -> Duration,
+        /// Until when nobody gets to read what arrives at some moment.
+        stalled: fn(Duration) -> Duration,
     }
 
     /// What a sender that always has something saw in the last half of a time.
@@ -175,7 +186,7 @@ mod tests {
                     answers.push_back((now, free + self.round_trip + (self.others)(now)));
                 }
                 let (sent, answered) = answers.pop_front().expect("something is always in flight");
-                now = now.max(answered);
+                now = (self.stalled)(now.max(answered));
                 flying -= PACKET_BYTES;
                 if now > lasts / 2 {
                     carried += PACKET_BYTES;
@@ -198,13 +209,13 @@ mod tests {
 
     fn path(mbit: f64, round_trip_ms: u64, others: fn(Duration) -> Duration) -> Path {
         let round_trip = Duration::from_micros(round_trip_ms * 1_000 + 200);
-        Path { began: Instant::now(), rate: mbit * 125_000.0, round_trip, others }
+        Path { began: Instant::now(), rate: mbit * 125_000.0, round_trip, others, stalled: |at| at }
     }
 
     #[test]
     fn a_link_stays_busy_and_its_queue_short() {
         let none: fn(Duration) -> Duration = |_| Duration::ZERO;
-        for (mbit, round_trip_ms) in [(20.0, 10), (100.0, 0), (100.0, 10), (100.0, 50), (1_000.0, 0), (1_000.0, 50)] {
+        for (mbit, round_trip_ms) in [(20.0, 10), (100.0, 0), (100.0, 10), (100.0, 50), (500.0, 0), (500.0, 50)] {
             let path = path(mbit, round_trip_ms, none);
             // A window that would keep 200 ms waiting.
             let window = (path.rate * (path.round_trip.as_secs_f64() + QUEUE_BYTES_SECONDS)) as u64;
@@ -214,6 +225,29 @@ mod tests {
             assert!(seen.longest_wait < QUEUE_MAX * 2, "{what}");
             assert!(!seen.lifted, "{what}");
         }
+    }
+
+    #[test]
+    fn busy_processors_do_not_make_a_link_slow() {
+        // 25 ms in each 150.
+        let stalled: fn(Duration) -> Duration = |at| {
+            let into = at.as_micros() as u64 % 150_000;
+            if into < 25_000 { at + Duration::from_micros(25_000 - into) } else { at }
+        };
+        for round_trip_ms in [0, 10, 50] {
+            let path = Path { stalled, ..path(100.0, round_trip_ms, |_| Duration::ZERO) };
+            let seen = path.run(4 << 20, Duration::from_secs(8));
+            // Little waits, so that in a stall the link runs out of it.
+            let what = format!("{round_trip_ms} ms: {seen:?}");
+            assert!(seen.used > 0.85 && seen.longest_wait < Duration::from_millis(80) && !seen.lifted, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_fast_link_keeps_what_it_had() {
+        let path = path(2_000.0, 0, |_| Duration::ZERO);
+        let seen = path.run(2 * FAST_BYTES, Duration::from_secs(2));
+        assert!(seen.used > 0.97 && seen.longest_wait > QUEUE_MAX && seen.longest_wait < QUEUE_MAX * 2, "{seen:?}");
     }
 
     #[test]
