@@ -41,7 +41,7 @@ mod tests;
 
 pub use close::{CloseCode, close, sentence};
 pub use credentials::{Credentials, Role};
-pub use dial::{DIAL_TIME_MAX, DialError, Dialed, dial};
+pub use dial::{DIAL_TIME_MAX, DialError, Dialed, dial, dial_with_window};
 pub use frames::{FrameError, FrameReader, FrameWriter};
 pub use hello::{HELLO_TIME_MAX, HelloFailure, hello_initiate, hello_respond};
 pub use identity::{Identity, PublicKey};
@@ -50,4 +50,4 @@ pub use listener::{AcceptError, HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, ListenError,
 pub use liveness::{Backoff, SILENCE_MAX, silent_after, unheard};
 pub use secret::Secret;
 pub use tls::peer_key;
-pub use transport::allow;
+pub use transport::{FIRST_WINDOW_BYTES_MAX, allow};

@@ -25,6 +25,7 @@ mod streams;
 mod taking;
 mod tell;
 mod versions;
+mod windows;
 
 use std::{
     path::{Path, PathBuf},
@@ -47,6 +48,7 @@ use self::{
     memory::Memory,
     report::Reporter,
     taking::Taking,
+    windows::Window,
 };
 pub use self::{
     queue::Events,
@@ -277,6 +279,8 @@ impl Session {
                 (local::Reached { host, port, root: path, credentials }, None)
             }
         };
+        // What is on this machine is as fast as this machine.
+        let window = Window::of(&target.host, state_dir.as_deref().filter(|_| local.is_none()));
         let target = Target {
             host: target.host,
             port: target.port,
@@ -322,6 +326,7 @@ impl Session {
             contents,
             bases: bases.map(Arc::new),
             target: Arc::new(target),
+            window,
             memory,
             reporter: Reporter::new(sender, Arc::clone(&shared)),
             shared: Arc::clone(&shared),

@@ -19,7 +19,7 @@ use super::{
     close::{CloseCode, Rejection, close, rejection, sentence},
     credentials::{Credentials, Role},
     socket, tls,
-    transport::transport_config,
+    transport::{FIRST_WINDOW_BYTES_MAX, with_initial_window},
 };
 
 /// Longest time that is waited for an answer, once the name is resolved.
@@ -104,8 +104,21 @@ pub struct Dialed {
 /// The agent may still refuse this side's key: it does so when it has seen it, half a round trip after this returns, and
 /// that shows where a stream is first used.
 pub async fn dial(host: &str, port: u16, credentials: &Credentials) -> Result<Dialed, DialError> {
+    dial_with_window(host, port, credentials, FIRST_WINDOW_BYTES_MAX).await
+}
+
+/// The same, with another first congestion window, in bytes: one that the link to this host was found to have.
+///
+/// # Errors
+/// As those of [`dial`].
+pub async fn dial_with_window(
+    host: &str,
+    port: u16,
+    credentials: &Credentials,
+    window: u64,
+) -> Result<Dialed, DialError> {
     let mut config = ClientConfig::new(Arc::new(tls::client_config(credentials)?));
-    config.transport_config(transport_config(Role::Controller));
+    config.transport_config(with_initial_window(Role::Controller, window.min(FIRST_WINDOW_BYTES_MAX)));
     let addresses = resolve(host, port).await?;
     let caller = Caller { config, name: format!("{host}:{port}"), advice: credentials.advice_to_controller() };
     match time::timeout(DIAL_TIME_MAX, caller.first_of(addresses)).await {

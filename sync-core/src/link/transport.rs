@@ -7,10 +7,10 @@ use sync_proto::limits::{CONTENT_STREAMS_MAX, SESSIONS_PER_CONNECTION_MAX};
 
 use super::{congestion::Capped, credentials::Role};
 
-/// First congestion window, in bytes. quinn's pacer sends what two milliseconds' worth of the window at the measured round
+/// First congestion window, in bytes, where no smaller one is known to be right. quinn's pacer sends what two milliseconds' worth of the window at the measured round
 /// trip are in one go, so the window has to be many times the save that is to leave at once: 64 KiB at 25 ms one way
 /// arrive in 25.6 ms with this and [`INITIAL_RTT`], 29.4 with half of it, 156 with quinn's own settings.
-const INITIAL_WINDOW_BYTES: u64 = 2 << 20;
+pub const FIRST_WINDOW_BYTES_MAX: u64 = 2 << 20;
 /// What one stream may send ahead of its reader, in bytes: 1 Gbit/s at 130 ms.
 const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 /// What a connection may send ahead of its readers, in bytes. Connection windows know no priority: this is above what all
@@ -43,7 +43,7 @@ pub fn allow(connection: &Connection, sessions: usize, roots: usize) {
 
 /// The settings of the side that is `role`.
 pub(super) fn transport_config(role: Role) -> Arc<TransportConfig> {
-    with_initial_window(role, INITIAL_WINDOW_BYTES)
+    with_initial_window(role, FIRST_WINDOW_BYTES_MAX)
 }
 
 /// The same, with another first congestion window.

@@ -11,7 +11,7 @@ use sync_proto::{
 use tokio::sync::mpsc;
 
 use super::{SOFTWARE, streams};
-use crate::link::{Credentials, Dialed, FrameReader, dial, hello_initiate};
+use crate::link::{Credentials, Dialed, FIRST_WINDOW_BYTES_MAX, FrameReader, dial_with_window, hello_initiate};
 
 /// Whom to call, and what for.
 #[derive(Debug)]
@@ -43,9 +43,12 @@ pub(super) struct ConnectError(pub(super) String);
 
 impl Target {
     /// Dials, agrees on a version, and opens the root.
-    pub(super) async fn connect(&self) -> Result<(Connected, FrameReader), ConnectError> {
-        let dialed =
-            dial(&self.host, self.port, &self.credentials).await.map_err(|error| ConnectError(error.to_string()))?;
+    /// The first congestion window is `window` bytes, where the link is known.
+    pub(super) async fn connect(&self, window: Option<u64>) -> Result<(Connected, FrameReader), ConnectError> {
+        let window = window.unwrap_or(FIRST_WINDOW_BYTES_MAX);
+        let dialed = dial_with_window(&self.host, self.port, &self.credentials, window)
+            .await
+            .map_err(|error| ConnectError(error.to_string()))?;
         self.open(dialed).await
     }
 

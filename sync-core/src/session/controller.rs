@@ -36,6 +36,7 @@ use super::{
     report::Reporter,
     streams::{self, FileEnd, FileProgress, FileToSend, HowEnded, LinkSpeed, ToPrepare},
     taking::Taking,
+    windows::Window,
 };
 use crate::{
     engine::{
@@ -80,6 +81,8 @@ pub(super) struct Controller {
     /// Copies of large files that were sent, where there is a state directory.
     pub(super) bases: Option<Arc<Bases>>,
     pub(super) target: Arc<Target>,
+    /// What the link to it holds.
+    pub(super) window: Window,
     pub(super) memory: Memory,
     pub(super) reporter: Reporter,
     pub(super) shared: Arc<Shared>,
@@ -166,7 +169,7 @@ impl Controller {
 
     async fn connect(&mut self) -> Result<(Connected, FrameReader), End> {
         let target = Arc::clone(&self.target);
-        let attempt = target.connect();
+        let attempt = target.connect(self.window.bytes());
         tokio::pin!(attempt);
         loop {
             tokio::select! {
@@ -263,7 +266,12 @@ impl Controller {
                 () = &mut silent => break End::Lost("nothing was heard of the agent for 15 s".to_owned()),
             }
         };
+        let window = link.connected.dialed.connection.stats().path.cwnd;
         self.say_goodbye(link, &end, from_agent).await;
+        if let Some(unwritten) = self.window.found(window) {
+            // The next connection begins as if nothing were known, and that is all.
+            let _ = tokio::task::spawn_blocking(move || unwritten.write()).await;
+        }
         reading.abort();
         if let Some((_, accepting)) = incoming {
             accepting.abort();

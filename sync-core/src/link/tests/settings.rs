@@ -2,7 +2,7 @@
 
 use super::{connected, streams::stream};
 use crate::{
-    link::{Role, socket, transport},
+    link::{Listener, Role, dial_with_window, socket, transport},
     skipped::skipped,
 };
 
@@ -45,6 +45,21 @@ fn sockets_have_room_for_bursts_as_far_as_the_system_gives_it() {
         };
         let allowed: usize = allowed.trim().parse().unwrap();
         assert!(granted >= allowed.min(8 << 20), "{granted} bytes, {direction} is {allowed}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_begins_with_the_window_that_its_link_had_and_never_with_more() {
+    for (asked, given) in [(200_000, 200_000), (u64::MAX, 2 << 20)] {
+        let (controller, agent) = super::pair();
+        let listener = Listener::bind(super::LOOPBACK, &agent).unwrap();
+        let port = listener.local_addr().port();
+        let (dialed, accepted) =
+            tokio::join!(dial_with_window("127.0.0.1", port, &controller, asked), listener.accept());
+        let window = dialed.unwrap().connection.stats().path.cwnd;
+        // The answers of the handshake may have widened it by a few packets.
+        assert!((given..given + 20_000).contains(&window), "{window} bytes for {asked}");
+        drop(accepted);
     }
 }
 
