@@ -60,7 +60,12 @@ impl Lab {
         if let Some(rate) = link.rate_mbit {
             up.args(["--rate", &rate.to_string()]);
         }
-        finish(&mut up, LIMIT).with_context(|| format!("the lab {}", script.display()))?;
+        // What a link before it left takes a moment to be gone.
+        if finish(&mut up, LIMIT).is_err() {
+            finish(Command::new(script).arg("down"), LIMIT)?;
+            std::thread::sleep(Duration::from_secs(1));
+            finish(&mut up, LIMIT).with_context(|| format!("the lab {}", script.display()))?;
+        }
         let addresses = finish(lab.on("pod", "ip").args(["-4", "-o", "address", "show", "scope", "global"]), LIMIT)?;
         let address = addresses.split_whitespace().skip_while(|word| *word != "inet").nth(1);
         let address = address.with_context(|| format!("the pod has no address: {addresses}"))?;

@@ -13,6 +13,10 @@ use crate::figures::Report;
 const BEGIN: &str = "<!-- plot: begin -->\n";
 const END: &str = "<!-- plot: end -->\n";
 
+/// What makes all of it again.
+const COMMAND: &str =
+    "cargo run --release -p sync-benches --bin side-by-side -- plot --lab DIR --out docs/plots --readme README.md";
+
 /// `prefix`: what the names of the plots begin with.
 pub(super) fn markdown(figures: &Figures, prefix: &str) -> String {
     let mut text = format!(
@@ -31,6 +35,7 @@ pub(super) fn markdown(figures: &Figures, prefix: &str) -> String {
     text.push_str(
         "\nPoints are medians; a bar reaches up to the 99th percentile, of fewer than 100 saves to the longest.\n",
     );
+    let _ = writeln!(text, "The command: `{COMMAND}`.");
     if !figures.left_out.is_empty() {
         let _ = writeln!(text, "\nLeft out: {}.", figures.left_out.join("; "));
     }

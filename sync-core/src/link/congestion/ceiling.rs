@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 /// How long what is sent may wait in queues.
-const QUEUE_MAX: Duration = Duration::from_millis(8);
+const QUEUE_MAX: Duration = Duration::from_millis(6);
 /// The ceiling is never lower, in bytes.
 const FLOOR_BYTES: u64 = 32 << 10;
 /// At such a rate, in bytes a second (1 Gbit/s), [`FAST_BYTES`] wait for 17 ms at most, and what looks like a queue is mostly busy
