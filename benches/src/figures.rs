@@ -45,12 +45,12 @@ impl Figure {
     }
 
     /// The smallest value that `percent` of the values do not exceed.
-    fn percentile(&self, percent: usize) -> Option<f64> {
+    pub(crate) fn percentile(&self, percent: usize) -> Option<f64> {
         let rank = (self.sorted.len() * percent).div_ceil(100).max(1);
         self.sorted.get(rank - 1).copied()
     }
 
-    fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         let Some(median) = self.percentile(50) else { return format!("lost {}", self.lost) };
         let mut text = self.unit.show(median);
         if let Some(tail) = self.percentile(99).filter(|_| self.tail) {
@@ -98,6 +98,10 @@ impl Report {
     /// Enters a figure, and says it at once: a long run is worth watching.
     pub(crate) fn enter(&mut self, what: &str, tool: Tool, figure: Figure) {
         println!("{what:58} {:10} {}", tool.name(), figure.show());
+        self.put(what, tool, figure);
+    }
+
+    pub(crate) fn put(&mut self, what: &str, tool: Tool, figure: Figure) {
         match self.rows.iter_mut().find(|(row, _)| row == what) {
             Some((_, cells)) => drop(cells.insert(tool, figure)),
             None => self.rows.push((what.to_owned(), BTreeMap::from([(tool, figure)]))),

@@ -4,7 +4,7 @@
 //!
 //! | command | what it does |
 //! | --- | --- |
-//! | `up --delay MS` | makes two hosts, `laptop` and `pod`, and a link that takes so long each way |
+//! | `up --delay MS [--rate MBIT]` | makes two hosts, `laptop` and `pod`, and a link that takes so long each way, and carries so many Mbit/s |
 //! | `laptop PROGRAM…`, `pod PROGRAM…` | replaces itself by the program (`exec`), run on that host |
 //! | `down` | takes all of it away |
 //!
@@ -13,7 +13,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -29,6 +29,21 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Packets by which the link itself is measured.
 const PROBES: usize = 200;
 
+/// What a lab's link is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Link {
+    /// Milliseconds there and back.
+    pub(crate) round_trip_ms: usize,
+    /// Mbit/s, where it has a bound.
+    pub(crate) rate_mbit: Option<usize>,
+}
+
+impl Link {
+    pub(crate) fn delayed(round_trip_ms: usize) -> Self {
+        Self { round_trip_ms, rate_mbit: None }
+    }
+}
+
 /// A lab that is up, taken down when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lab {
@@ -37,10 +52,20 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    pub(crate) fn up(script: &Path, delay_ms: usize) -> Result<Self> {
+    pub(crate) fn up(script: &Path, link: Link) -> Result<Self> {
         // Now a failure from here on takes it down as well.
         let mut lab = Self { script: script.to_owned(), address: String::new() };
-        finish(Command::new(script).args(["up", "--delay", &delay_ms.to_string()]), LIMIT)?;
+        let mut up = Command::new(script);
+        up.args(["up", "--delay", &(link.round_trip_ms as f64 / 2.0).to_string()]);
+        if let Some(rate) = link.rate_mbit {
+            up.args(["--rate", &rate.to_string()]);
+        }
+        // What a link before it left takes a moment to be gone.
+        if finish(&mut up, LIMIT).is_err() {
+            finish(Command::new(script).arg("down"), LIMIT)?;
+            std::thread::sleep(Duration::from_secs(1));
+            finish(&mut up, LIMIT).with_context(|| format!("the lab {}", script.display()))?;
+        }
         let addresses = finish(lab.on("pod", "ip").args(["-4", "-o", "address", "show", "scope", "global"]), LIMIT)?;
         let address = addresses.split_whitespace().skip_while(|word| *word != "inet").nth(1);
         let address = address.with_context(|| format!("the pod has no address: {addresses}"))?;
@@ -97,6 +122,14 @@ impl Ends {
         }
     }
 
+    /// Waits until something at the target's side takes TCP connections from the source's.
+    pub(crate) fn listens(&self, port: u16, limit: Duration) -> Result<()> {
+        let address = format!("{}:{port}", self.address());
+        finish(self.source(&std::env::current_exe()?).args(["probe-connect", &address]), limit)
+            .with_context(|| format!("nothing listens at {address}"))
+            .map(drop)
+    }
+
     /// A program at the source's side.
     pub(crate) fn source(&self, program: &Path) -> Command {
         match self {
@@ -130,6 +163,14 @@ pub(crate) fn listen(address: SocketAddr) -> Result<()> {
         let mut sent = [0; 8];
         socket.recv(&mut sent)?;
         writeln!(out, "{}", (now_nanos() - i64::from_le_bytes(sent)) as f64 / 1e3)?;
+    }
+    Ok(())
+}
+
+/// Tries to connect until it can.
+pub(crate) fn connect(address: SocketAddr) -> Result<()> {
+    while TcpStream::connect_timeout(&address, LIMIT).is_err() {
+        std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }

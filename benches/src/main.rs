@@ -10,6 +10,7 @@ mod figures;
 mod lab;
 mod measure;
 mod peer;
+mod plot;
 mod process;
 mod quinn;
 mod scale;
@@ -59,9 +60,9 @@ struct Arguments {
     /// Megabytes of the file that goes over the session while saves are measured (default: 1000, with --quick 256)
     #[arg(long)]
     bulk_megabytes: Option<usize>,
-    /// The script of a lab: two hosts with a delayed link, for the measure `wan` (default: SYNCTL_WAN)
+    /// The script of a lab: two hosts with a delayed link, for the measures `wan` and `line` (default: SYNCTL_WAN)
     ///
-    /// It must offer `up --delay MS`, which makes the hosts `laptop` and `pod` and a link that takes so long each way;
+    /// It must offer `up --delay MS [--rate MBIT]`, which makes the hosts `laptop` and `pod` and a link that takes so long each way;
     /// `laptop PROGRAM…` and `pod PROGRAM…`, which become that program on that host; and `down`. The hosts share this
     /// machine's files and clock, as network namespaces do, and the pod has one global IPv4 address.
     #[arg(long)]
@@ -69,6 +70,9 @@ struct Arguments {
     /// How long the lab's link takes one way, in milliseconds
     #[arg(long, default_value_t = 25)]
     delay_ms: usize,
+    /// What the lab's link carries in the measure `line`, in Mbit/s
+    #[arg(long, default_value_t = 100)]
+    rate_mbit: usize,
 }
 
 #[derive(Args)]
@@ -90,6 +94,8 @@ enum Command {
     Soak(soak::Soak),
     /// A tree of up to a million files: scan, watches, memory, start, saves, writes, CPU, idling, a large rename
     Scale(scale::Scale),
+    /// Save → visible against the size of the tree and the round trip: a table and two plots
+    Plot(plot::Plot),
     /// The workload whose instructions are counted
     #[command(hide = true)]
     EngineSaves(scale::EngineSaves),
@@ -99,6 +105,9 @@ enum Command {
     /// The other end
     #[command(hide = true)]
     ProbeSend { address: SocketAddr },
+    /// Waits until something listens
+    #[command(hide = true)]
+    ProbeConnect { address: SocketAddr },
     /// One end of bare quinn
     #[command(hide = true)]
     QuinnListen { secret: PathBuf },
@@ -111,10 +120,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         Some(Command::Soak(soak)) => Tools::find(&arguments.binaries, &[]).and_then(|tools| soak.run(&tools)),
-        Some(Command::Scale(scale)) => Tools::find(&arguments.binaries, &[]).and_then(|tools| scale.run(&tools)),
+        Some(Command::Scale(scale)) => scale.run(&arguments.binaries),
+        Some(Command::Plot(plot)) => plot.run(&arguments.binaries),
         Some(Command::EngineSaves(saves)) => saves.run(),
         Some(Command::ProbeListen { address }) => lab::listen(*address),
         Some(Command::ProbeSend { address }) => lab::send(*address),
+        Some(Command::ProbeConnect { address }) => lab::connect(*address),
         Some(Command::QuinnListen { secret }) => quinn::listen(secret),
         Some(Command::QuinnSend { secret, port, bytes }) => quinn::send(secret, *port, *bytes),
         None => side_by_side(&arguments),
@@ -143,6 +154,7 @@ fn side_by_side(arguments: &Arguments) -> anyhow::Result<()> {
         bulk_megabytes: arguments.bulk_megabytes.unwrap_or(if arguments.quick { 256 } else { 1_000 }),
         lab: arguments.lab.clone().or_else(|| std::env::var_os("SYNCTL_WAN").map(PathBuf::from)),
         delay_ms: arguments.delay_ms,
+        rate_mbit: arguments.rate_mbit,
     };
     measure::run(&plan, &tools, &mut report)?;
     let table = report.table();

@@ -4,8 +4,9 @@
 mod bulk;
 mod burst;
 mod first;
+mod line;
 mod rest;
-mod save;
+pub(crate) mod save;
 mod switch;
 mod wan;
 mod wire;
@@ -42,6 +43,8 @@ pub(crate) enum Measure {
     Rest,
     /// Save → visible over a link with a delay; needs `--lab`
     Wan,
+    /// A save during a large transfer over a link with a bounded rate; needs `--lab`
+    Line,
 }
 
 /// What is to be done in this run.
@@ -58,6 +61,7 @@ pub(crate) struct Plan {
     /// The script of a lab, and how long its link takes one way.
     pub(crate) lab: Option<PathBuf>,
     pub(crate) delay_ms: usize,
+    pub(crate) rate_mbit: usize,
 }
 
 impl Plan {
@@ -74,6 +78,9 @@ impl Plan {
 /// One measure on a session.
 type Run = fn(&mut Bench<'_>, &mut Report) -> Result<()>;
 
+/// One measure over a lab's link.
+type OverLink = fn(&Plan, &Tools, &Path, &mut u64, &mut Report) -> Result<()>;
+
 /// A session under measurement.
 struct Bench<'a> {
     plan: &'a Plan,
@@ -87,14 +94,25 @@ struct Bench<'a> {
     edits: &'a mut u64,
 }
 
+impl Bench<'_> {
+    /// Saves a file and waits for it; `None` where it does not arrive.
+    fn save(&mut self, number: usize, pattern: save::Pattern) -> Result<Option<Duration>> {
+        *self.edits += 1;
+        save::one(self.session.as_mut(), self.pair, number, *self.edits, pattern)
+    }
+}
+
 pub(crate) fn run(plan: &Plan, tools: &Tools, report: &mut Report) -> Result<()> {
     let mut edits = 0;
-    if let Some(script) = plan.lab.as_ref().filter(|_| plan.wants(Measure::Wan))
-        && let Err(error) = wan::measure(plan, tools, script, &mut edits, report)
-    {
-        report.fail("over a link with a delay", Tool::Synctl, &error);
+    let over_links: [(Measure, OverLink); 2] = [(Measure::Wan, wan::measure), (Measure::Line, line::measure)];
+    for (measure, run) in over_links.into_iter().filter(|(measure, _)| plan.wants(*measure)) {
+        if let Some(script) = &plan.lab
+            && let Err(error) = run(plan, tools, script, &mut edits, report)
+        {
+            report.fail(&format!("{measure:?} over a lab's link"), Tool::Synctl, &error);
+        }
     }
-    if plan.only == [Measure::Wan] {
+    if !plan.only.is_empty() && plan.only.iter().all(|measure| matches!(measure, Measure::Wan | Measure::Line)) {
         ensure!(plan.lab.is_some(), "a link with a delay needs a lab: --lab SCRIPT (see --help)");
         return Ok(());
     }
@@ -126,7 +144,7 @@ pub(crate) fn run(plan: &Plan, tools: &Tools, report: &mut Report) -> Result<()>
 }
 
 /// Takes away what a tool left in the source.
-fn clear_markers(source: &Path) {
+pub(crate) fn clear_markers(source: &Path) {
     for name in [".stfolder", ".synctl"] {
         // Most tools leave neither.
         let _ = std::fs::remove_dir_all(source.join(name));

@@ -110,16 +110,6 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Waits until something listens on a TCP port of loopback.
-pub(crate) fn listens(port: u16, limit: Duration) -> Result<()> {
-    let deadline = Instant::now() + limit;
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        ensure!(Instant::now() < deadline, "nothing listens on port {port} after {limit:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
-}
-
 /// A process and all that descend from it.
 pub(crate) fn family(root: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();

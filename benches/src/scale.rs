@@ -15,12 +15,14 @@ mod table;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
+use crate::Binaries;
 use crate::peer::Tools;
 
+use engine::Counted;
 pub(crate) use engine::EngineSaves;
 use sessions::Sessions;
 use table::Table;
@@ -78,14 +80,12 @@ impl Scale {
         self.only.is_empty() || self.only.contains(&part)
     }
 
-    pub(crate) fn run(&self, tools: &Tools) -> Result<()> {
+    pub(crate) fn run(&self, binaries: &Binaries) -> Result<()> {
         let folder = self.folder.clone().unwrap_or_else(std::env::temp_dir);
         let folder = TempDir::with_prefix_in("scale-", &folder).with_context(|| folder.display().to_string())?;
         let base = folder.path().canonicalize()?;
         let mut table = Table::default();
-        if self.wants(Part::Engine) {
-            engine::measure(&mut table)?;
-        }
+        let counted = if self.wants(Part::Engine) { engine::measure(&mut table)? } else { Counted::Within };
         let source = base.join("source-0");
         let on_disk = self.only.is_empty() || self.only.iter().any(|part| *part != Part::Engine);
         if on_disk {
@@ -98,13 +98,16 @@ impl Scale {
             scan::watches(&source, self.files, self.rounds, &mut table)?;
         }
         if [Part::Rest, Part::Saves, Part::Compaction, Part::Rename].iter().any(|part| self.wants(*part)) {
-            self.with_sessions(tools, base, &mut table)?;
+            // Built where they are not given, so only where they are needed.
+            self.with_sessions(&Tools::find(binaries, &[])?, base, &mut table)?;
         }
         let table = table.show();
         println!("\n{table}");
         if let Some(path) = &self.report {
             std::fs::write(path, table).with_context(|| path.display().to_string())?;
         }
+        // A count is the same on every machine, so that it may fail a run; times are judged by who reads the table.
+        ensure!(counted == Counted::Within, "the engine takes more instructions for a save than its bound");
         Ok(())
     }
 

@@ -22,6 +22,12 @@ pub(super) fn measure(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> 
     }
     let megabytes = bench.plan.bulk_megabytes;
     alone(bench, report)?;
+    let place = format!("{} files", bench.size);
+    beside_saves(bench, megabytes, &place, report)
+}
+
+/// Saves from the appearance of a large file at the source until it is whole at the target; rows are named by where it was.
+pub(super) fn beside_saves(bench: &mut Bench<'_>, megabytes: usize, place: &str, report: &mut Report) -> Result<()> {
     let (beside, path) = (bench.pair.scratch.join("bulk"), bench.pair.source.join("bulk.bin"));
     write_random(&beside, megabytes, 0)?;
     tree::settle_disk();
@@ -35,15 +41,14 @@ pub(super) fn measure(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> 
     while !arrived() {
         ensure!(started.elapsed() < LIMIT, "the large file has not arrived");
         std::thread::sleep(Duration::from_millis(2 + random.below(8) as u64));
-        match save::one(bench, random.below(bench.size), tree::save_in_place)? {
+        match bench.save(random.below(bench.size), tree::save_in_place)? {
             Some(time) => times.push(time),
             None => lost += 1,
         }
     }
     let took = started.elapsed();
-    let what = format!("{megabytes} MB in one file beside saves, {} files", bench.size);
-    report.enter(&what, bench.tool, Figure::times(&[took]));
-    let what = format!("save → visible while {megabytes} MB go, {} files", bench.size);
+    report.enter(&format!("{megabytes} MB in one file beside saves, {place}"), bench.tool, Figure::times(&[took]));
+    let what = format!("save → visible while {megabytes} MB go, {place}");
     report.enter(&what, bench.tool, Figure::latencies(&times, lost));
     if let Some(mark) = mark {
         save::show_stages(bench, mark);

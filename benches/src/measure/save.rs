@@ -9,13 +9,13 @@ use anyhow::Result;
 use super::Bench;
 use crate::arrival::Arrivals;
 use crate::figures::{Figure, Report};
-use crate::peer::Tool;
+use crate::peer::{Pair, Session, Tool};
 use crate::tree::{self, Random};
 
 /// A save that takes longer is lost.
 const SAVE_LIMIT: Duration = Duration::from_secs(30);
 
-pub(super) type Pattern = fn(&Path, &[u8]) -> Result<Instant>;
+pub(crate) type Pattern = fn(&Path, &[u8]) -> Result<Instant>;
 
 const PATTERNS: [(&str, Pattern); 2] = [("in place", tree::save_in_place), ("by rename", tree::save_by_rename)];
 
@@ -61,7 +61,7 @@ fn saves(bench: &mut Bench<'_>, pattern: Pattern) -> Result<(Vec<Duration>, usiz
     let (mut times, mut lost) = (Vec::new(), 0);
     for _ in 0..count {
         std::thread::sleep(Duration::from_millis(5 + random.below(pause_ms) as u64));
-        match one(bench, random.below(bench.size), pattern)? {
+        match bench.save(random.below(bench.size), pattern)? {
             Some(time) => times.push(time),
             None => lost += 1,
         }
@@ -73,17 +73,22 @@ fn saves(bench: &mut Bench<'_>, pattern: Pattern) -> Result<(Vec<Duration>, usiz
     Ok((times, lost))
 }
 
-/// Saves a file and waits for it; `None` where it does not arrive.
-pub(super) fn one(bench: &mut Bench<'_>, number: usize, pattern: Pattern) -> Result<Option<Duration>> {
-    *bench.edits += 1;
-    let (path, content) = (tree::file(number), tree::edited(number, *bench.edits));
-    let arrivals = Arrivals::one(&bench.pair.target.join(&path), &content)?;
-    let saved = pattern(&bench.pair.source.join(&path), &content)?;
-    let pass = bench.session.carry()?;
+/// Saves a file as no edit before did and waits for it; `None` where it does not arrive.
+pub(crate) fn one(
+    session: &mut dyn Session,
+    pair: &Pair,
+    number: usize,
+    edit: u64,
+    pattern: Pattern,
+) -> Result<Option<Duration>> {
+    let (path, content) = (tree::file(number), tree::edited(number, edit));
+    let arrivals = Arrivals::one(&pair.target.join(&path), &content)?;
+    let saved = pattern(&pair.source.join(&path), &content)?;
+    let pass = session.carry()?;
     let seen = arrivals.wait(SAVE_LIMIT);
     if let Some(mut pass) = pass {
         pass.wait(SAVE_LIMIT)?;
     }
-    bench.session.check()?;
+    session.check()?;
     Ok(seen.ok().map(|seen| seen.saturating_duration_since(saved)))
 }

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{Bench, LIMIT, Plan, save};
 use crate::figures::Report;
-use crate::lab::{Ends, Lab};
+use crate::lab::{Ends, Lab, Link};
 use crate::peer::{Pair, Tool, Tools};
 use crate::tree;
 
@@ -18,7 +18,7 @@ const FILES: usize = 1_000;
 pub(super) fn measure(plan: &Plan, tools: &Tools, script: &Path, edits: &mut u64, report: &mut Report) -> Result<()> {
     let delay_ms = plan.delay_ms;
     println!("\na link of {delay_ms} ms one way");
-    let lab = Lab::up(script, delay_ms).with_context(|| format!("the lab {}", script.display()))?;
+    let lab = Lab::up(script, Link::delayed(delay_ms * 2))?;
     let floor = lab.floor()?;
     let ends = Ends::Lab(Rc::new(lab));
     let source = plan.folder.join("source-wan");

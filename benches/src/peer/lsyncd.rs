@@ -1,6 +1,4 @@
-//! lsyncd: inotify, and an rsync pass over what changed, to a daemon on loopback. Its shortest delay is one second.
-
-use std::process::Command;
+//! lsyncd: inotify, and an rsync pass over what changed, to a daemon. Its shortest delay is one second.
 
 use anyhow::Result;
 
@@ -19,6 +17,6 @@ pub(super) fn start(tools: &Tools, pair: &Pair) -> Result<Follower> {
         target = daemon.url(),
     );
     std::fs::write(&config, settings)?;
-    let running = Running::quietly(Command::new(tools.program(Tool::Lsyncd)?).arg(config))?;
+    let running = Running::quietly(pair.ends.source(tools.program(Tool::Lsyncd)?).arg(config))?;
     Ok(Follower { source: vec![running], target: vec![daemon.into_running()] })
 }

@@ -1,4 +1,4 @@
-//! Two Syncthings on loopback, as tools that embed it set them up: watching with a delay of one second (its floor),
+//! Two Syncthings, as tools that embed it set them up: watching with a delay of one second (its floor),
 //! nothing announced, nothing relayed.
 
 use std::fs;
@@ -14,25 +14,27 @@ use crate::process::{Running, finish, free_port};
 struct Device {
     home: PathBuf,
     id: String,
+    /// Where it listens: the one at the target must be reached from the source.
+    address: String,
     port: u16,
 }
 
 impl Device {
-    fn make(program: &Path, home: PathBuf) -> Result<Self> {
+    fn make(program: &Path, home: PathBuf, address: &str) -> Result<Self> {
         let limit = Duration::from_secs(60);
         finish(
             Command::new(program).arg("generate").arg("--no-default-folder").arg(format!("--home={}", home.display())),
             limit,
         )?;
         let id = finish(Command::new(program).arg("--device-id").arg(format!("--home={}", home.display())), limit)?;
-        Ok(Self { home, id: id.trim().to_owned(), port: free_port()? })
+        Ok(Self { home, id: id.trim().to_owned(), address: address.to_owned(), port: free_port()? })
     }
 
     fn configure(&self, other: &Self, folder: &Path, kind: &str) -> Result<()> {
         let device = |device: &Self| {
             format!(
-                r#"<device id="{}" compression="metadata"><address>tcp://127.0.0.1:{}</address></device>"#,
-                device.id, device.port
+                r#"<device id="{}" compression="metadata"><address>tcp://{}:{}</address></device>"#,
+                device.id, device.address, device.port
             )
         };
         let config = format!(
@@ -42,7 +44,7 @@ impl Device {
 </folder>
 {this}{that}
 <gui enabled="true"><address>127.0.0.1:{gui}</address></gui>
-<options><listenAddress>tcp://127.0.0.1:{port}</listenAddress><globalAnnounceEnabled>false</globalAnnounceEnabled>
+<options><listenAddress>tcp://{address}:{port}</listenAddress><globalAnnounceEnabled>false</globalAnnounceEnabled>
 <localAnnounceEnabled>false</localAnnounceEnabled><relaysEnabled>false</relaysEnabled><natEnabled>false</natEnabled>
 <reconnectionIntervalS>1</reconnectionIntervalS><startBrowser>false</startBrowser><urAccepted>-1</urAccepted>
 <autoUpgradeIntervalH>0</autoUpgradeIntervalH><crashReportingEnabled>false</crashReportingEnabled></options>
@@ -54,13 +56,13 @@ impl Device {
             this = device(self),
             that = device(other),
             gui = free_port()?,
+            address = self.address,
             port = self.port,
         );
         Ok(fs::write(self.home.join("config.xml"), config)?)
     }
 
-    fn serve(&self, program: &Path) -> Result<Running> {
-        let mut command = Command::new(program);
+    fn serve(&self, mut command: Command) -> Result<Running> {
         command
             .args(["serve", "--no-restart", "--no-browser", "--no-upgrade"])
             .arg(format!("--home={}", self.home.display()));
@@ -70,12 +72,15 @@ impl Device {
 
 pub(super) fn start(tools: &Tools, pair: &Pair) -> Result<Follower> {
     let program = tools.program(Tool::Syncthing)?;
-    let source = Device::make(program, pair.scratch.join("source"))?;
-    let target = Device::make(program, pair.scratch.join("target"))?;
+    let source = Device::make(program, pair.scratch.join("source"), "127.0.0.1")?;
+    let target = Device::make(program, pair.scratch.join("target"), pair.ends.address())?;
     source.configure(&target, &pair.source, "sendonly")?;
     target.configure(&source, &pair.target, "receiveonly")?;
     // A folder without its marker is taken for unmounted.
     fs::create_dir_all(pair.source.join(".stfolder"))?;
     fs::create_dir_all(pair.target.join(".stfolder"))?;
-    Ok(Follower { source: vec![source.serve(program)?], target: vec![target.serve(program)?] })
+    Ok(Follower {
+        source: vec![source.serve(pair.ends.source(program))?],
+        target: vec![target.serve(pair.ends.target(program))?],
+    })
 }

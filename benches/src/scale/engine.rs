@@ -21,12 +21,20 @@ use crate::process::{finish, installed};
 const FILES: u64 = 100_000;
 /// Saves that are counted.
 const SAVES: u64 = 1_000;
-/// Instructions for a save, a third more than were last counted (604,918): what is beyond is a regression.
+/// Instructions for a save: what is beyond is a regression. Last counted: 603,900 with optimisation; 743,297 with the tests'
+/// profile, which `.ci/run` uses.
 const INSTRUCTIONS_MAX: u64 = 800_000;
 /// Seconds of CPU time that a save may take.
 const SECONDS_MAX: f64 = 0.000_5;
 /// How long counting may take.
 const LIMIT: Duration = Duration::from_secs(300);
+
+/// Whether what was counted is within its bound, or could not be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    Within,
+    Beyond,
+}
 
 /// The workload by itself: so many saves.
 #[derive(Debug, Args)]
@@ -55,7 +63,7 @@ impl EngineSaves {
 }
 
 /// Runs it in its own process, under callgrind and bare.
-pub(super) fn measure(table: &mut Table) -> Result<()> {
+pub(super) fn measure(table: &mut Table) -> Result<Counted> {
     let what = format!("the engine for one save, {FILES} files");
     let program = std::env::current_exe()?;
     let workload = |saves: u64| ["engine-saves".to_owned(), "--saves".to_owned(), saves.to_string()];
@@ -63,7 +71,7 @@ pub(super) fn measure(table: &mut Table) -> Result<()> {
     let nanoseconds: f64 = bare.trim().parse().context("the workload prints a number")?;
     let Some(valgrind) = installed("valgrind") else {
         table.leave_out(&what, "valgrind is not installed");
-        return Ok(());
+        return Ok(Counted::Within);
     };
     let count = |saves| -> Result<u64> {
         let folder = tempfile::tempdir()?;
@@ -81,7 +89,7 @@ pub(super) fn measure(table: &mut Table) -> Result<()> {
     let met = instructions <= INSTRUCTIONS_MAX && nanoseconds / 1e9 <= SECONDS_MAX;
     let goal = format!("≤ {INSTRUCTIONS_MAX}, ≤ 0.5 ms");
     table.enter(&what, format!("{instructions} instructions"), beside, &goal, met);
-    Ok(())
+    Ok(if instructions <= INSTRUCTIONS_MAX { Counted::Within } else { Counted::Beyond })
 }
 
 fn seen(tree: &Tree) -> View {

@@ -6,7 +6,10 @@
 //! [`RATE_MAX`] is. So the window is capped by that rate times the shortest round trip seen, and never below
 //! [`CAP_MIN`]: on busy cores a round trip takes as long as it takes to get a processor.
 //!
-//! Over a distance the cap is more than a slower link can use (62 MB at 50 ms), and this is Cubic as it was.
+//! Over a distance, and on a slower link, the cap is more than can be used (62 MB at 50 ms). There the [`ceiling`] holds back
+//! what would only wait in the link's queue.
+
+mod ceiling;
 
 use std::{
     any::Any,
@@ -16,6 +19,8 @@ use std::{
 
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
+
+use ceiling::{Answer, Ceiling};
 
 /// What no link is faster than, in bytes a second: 10 Gbit/s.
 const RATE_MAX: u64 = 1_250_000_000;
@@ -28,7 +33,11 @@ pub(super) struct Capped(pub(super) Arc<CubicConfig>);
 
 impl ControllerFactory for Capped {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(CappedCubic { inner: Arc::clone(&self.0).build(now, current_mtu), cap: u64::MAX })
+        Box::new(CappedCubic {
+            inner: Arc::clone(&self.0).build(now, current_mtu),
+            cap: u64::MAX,
+            ceiling: Ceiling::new(),
+        })
     }
 }
 
@@ -36,6 +45,7 @@ struct CappedCubic {
     inner: Box<dyn Controller>,
     /// Most bytes in flight; no bound before the first answer.
     cap: u64,
+    ceiling: Ceiling,
 }
 
 impl Controller for CappedCubic {
@@ -45,8 +55,10 @@ impl Controller for CappedCubic {
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.cap = cap(rtt.min());
-        // Grown far beyond the cap, Cubic would have to lose many times before that is felt.
-        if self.inner.window() < self.cap {
+        let (base, window) = (rtt.min(), self.window());
+        self.ceiling.on_answer(&Answer { now, sent, bytes, app_limited, base, window });
+        // Grown far beyond what is let, Cubic would have to lose many times before that is felt.
+        if self.inner.window() < self.cap.min(self.ceiling.bytes()) {
             self.inner.on_ack(now, sent, bytes, app_limited, rtt);
         }
     }
@@ -64,7 +76,7 @@ impl Controller for CappedCubic {
     }
 
     fn window(&self) -> u64 {
-        self.inner.window().min(self.cap)
+        self.inner.window().min(self.cap).min(self.ceiling.bytes())
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -74,7 +86,7 @@ impl Controller for CappedCubic {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { inner: self.inner.clone_box(), cap: self.cap })
+        Box::new(Self { inner: self.inner.clone_box(), cap: self.cap, ceiling: self.ceiling.clone() })
     }
 
     fn initial_window(&self) -> u64 {
