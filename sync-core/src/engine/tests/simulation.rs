@@ -129,8 +129,8 @@ struct World {
     /// What is being removed at a side, and by what.
     removing: BTreeSet<BatchId>,
     removed: BTreeMap<Side, Removed>,
-    /// Most files that a side had so far.
-    most_files: usize,
+    /// Where files have stood on each disk, and how each was when that was last looked at: a sweep counts what has come and gone.
+    stood: [(BTreeSet<SyncPath>, Tree); 2],
     /// The user has let deletions go.
     allowed: bool,
     /// They have been let go once, at any time.
@@ -178,7 +178,7 @@ impl World {
             told: BTreeSet::new(),
             removing: BTreeSet::new(),
             removed: BTreeMap::new(),
-            most_files: 0,
+            stood: Default::default(),
             allowed: false,
             ever_allowed: false,
             let_go: HashSet::new(),
