@@ -45,7 +45,7 @@ use crate::{
         plan::{PlannedStream, expected_entry},
         view::View,
     },
-    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, unheard},
+    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, sentence, unheard},
     replica::{Applied, Observation, Replica, Seen, contents::Contents},
     store::DestinationLock,
     sys::DirHandle,
@@ -267,7 +267,10 @@ impl Controller {
                         self.flushes.fail(&FlushError::Disconnected("the agent does not answer".to_owned()));
                     }
                 }
-                () = &mut silent => break End::Lost("nothing was heard of the agent for 15 s".to_owned()),
+                () = &mut silent => break End::Lost(match connection.close_reason() {
+                    Some(error) => sentence(&error),
+                    None => "nothing was heard of the agent for 15 s".to_owned(),
+                }),
             }
         };
         let window = link.connected.dialed.connection.stats().path.cwnd;

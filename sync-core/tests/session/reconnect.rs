@@ -30,7 +30,9 @@ async fn a_session_outlives_its_agent() {
     for round in 0..3 {
         let mark = running.mark();
         served.stop().await;
-        running.event_from(mark, "Disconnected", |event| matches!(event, Event::Disconnected { .. })).await;
+        let event = running.event_from(mark, "Disconnected", |event| matches!(event, Event::Disconnected { .. })).await;
+        // Not that it was silent, which it was not.
+        assert!(matches!(&event, Event::Disconnected { reason, .. } if reason.contains("stopped")), "{event:?}");
         assert!(!running.session.status().connected);
         lab.write("edited", format!("{round}, while the agent was away"));
         lab.write(&format!("new {round}"), "new");
