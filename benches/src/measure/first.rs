@@ -35,26 +35,28 @@ pub(super) fn measure(plan: &Plan, tools: &Tools, source: &Path, size: usize, re
 }
 
 fn once(tools: &Tools, tool: Tool, pair: &Pair) -> Result<Duration> {
-    let started;
-    match tool {
+    // Not the end of what serves, which is dropped after.
+    let took = match tool {
         Tool::Synctl => {
             let agent = Agent::start(tools, pair)?;
             let mut push = agent.command(tools, "push", pair)?;
-            started = Instant::now();
+            let started = Instant::now();
             finish(&mut push, LIMIT)?;
+            started.elapsed()
         }
         Tool::Rsync => {
             let daemon = Daemon::start(tools, pair)?;
             let mut pass = daemon.pass(tools, pair)?;
-            started = Instant::now();
+            let started = Instant::now();
             finish(&mut pass, LIMIT)?;
+            started.elapsed()
         }
         _ => {
-            started = Instant::now();
+            let started = Instant::now();
             over_tcp(tools, pair, LIMIT)?;
+            started.elapsed()
         }
-    }
-    let took = started.elapsed();
+    };
     ensure!(tree::same(&pair.source, &pair.target), "{} ended, and the trees differ", tool.name());
     Ok(took)
 }
