@@ -39,9 +39,10 @@ impl Window {
         Self { host: host.to_owned(), file, bytes }
     }
 
-    /// What to begin with, in bytes; `None`: as with any link.
+    /// What to begin with, in bytes; `None`: as with any link. Twice what was found: a window grows only with bulk, so that one
+    /// which was small by chance would stay so for as long as there are only saves.
     pub(super) fn bytes(&self) -> Option<u64> {
-        self.bytes
+        self.bytes.map(|bytes| bytes.saturating_mul(2).min(FIRST_WINDOW_BYTES_MAX))
     }
 
     /// A connection had this window, in bytes. Gives what is to be written to the disk, if that is worth it.
@@ -107,7 +108,8 @@ mod tests {
         for (found, kept) in [(SLOW, SLOW), (1, WINDOW_BYTES_MIN), (u64::MAX, FIRST_WINDOW_BYTES_MAX)] {
             let mut now = window();
             now.found(found).unwrap().write().unwrap();
-            assert_eq!((now.bytes(), window().bytes()), (Some(kept), Some(kept)));
+            let next = (2 * kept).min(FIRST_WINDOW_BYTES_MAX);
+            assert_eq!((now.bytes(), window().bytes()), (Some(next), Some(next)));
         }
         assert_eq!(Window::of("other.example", Some(dir.path())).bytes(), None);
     }
@@ -120,7 +122,20 @@ mod tests {
         assert!(window.found(SLOW + SLOW / 10).is_none());
         // Without a state directory it is known as long as the process lives.
         let mut window = Window::of("pod.example", None);
-        assert!(window.found(SLOW).is_none() && window.bytes() == Some(SLOW));
+        assert!(window.found(SLOW).is_none() && window.bytes() == Some(2 * SLOW));
+    }
+
+    /// With nothing but saves a connection ends with the window that it began with.
+    #[test]
+    fn a_window_that_was_small_by_chance_does_not_stay_so() {
+        let mut window = Window::of("pod.example", None);
+        window.found(0);
+        let mut connections = 0;
+        while let Some(bytes) = window.bytes().filter(|bytes| *bytes < FIRST_WINDOW_BYTES_MAX) {
+            window.found(bytes);
+            connections += 1;
+            assert!(connections < 5, "{bytes} bytes");
+        }
     }
 
     #[test]
