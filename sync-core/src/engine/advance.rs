@@ -91,6 +91,9 @@ impl Engine {
         if let Some(reason) = self.emptied().filter(|_| !self.deletions_allowed) {
             return self.halt(reason);
         }
+        if let Some((alpha, _)) = &self.alpha {
+            self.known.share_directories(&alpha.tree);
+        }
         self.advance_hot();
         let settled = self.advance_all();
         if self.halted.is_some() {
