@@ -8,7 +8,7 @@ mod let_go;
 
 use std::collections::BTreeMap;
 
-use sync_proto::{Entry, SyncPath};
+use sync_proto::{Entry, SyncPath, TreeHash};
 
 pub(super) use self::let_go::LetGo;
 use super::{
@@ -186,10 +186,12 @@ impl Swept {
         }
         for difference in diff(self.seen.root(), now.root()) {
             let Some(new) = difference.new else { continue };
-            add(&mut self.ever, &difference.path, new);
+            if add(&mut self.ever, &difference.path, new) {
+                continue;
+            }
             for (below, node, _) in new.as_dir().into_iter().flat_map(walk) {
                 if let Ok(path) = difference.path.join_path(&below) {
-                    add(&mut self.ever, &path, node);
+                    let _ = add(&mut self.ever, &path, node);
                 }
             }
         }
@@ -226,12 +228,10 @@ impl Swept {
     }
 }
 
-/// Puts `node` where nothing stands, and a directory where a file stands.
-fn add(tree: &mut Tree, path: &SyncPath, node: &Node) {
+/// Puts `node`, with all that is beneath it, where nothing stands, and a directory where a file stands. Whether it did.
+fn add(tree: &mut Tree, path: &SyncPath, node: &Node) -> bool {
     let is_in_the_way = |old: &Node| old.as_dir().is_some() || node.as_dir().is_none();
-    if !tree.get(path).is_some_and(is_in_the_way) {
-        drop(tree.insert(path, node.clone(), None));
-    }
+    !tree.get(path).is_some_and(is_in_the_way) && tree.insert(path, node.clone(), None).is_ok()
 }
 
 /// What a step takes away.
@@ -266,18 +266,42 @@ fn after(now: &Tree, flight: &Flight, steps: &[Step]) -> Tree {
     tree
 }
 
-/// How many files and symlinks are gone. What was put elsewhere does not count: it is moved.
-fn gone_files(before: &Tree, after: &Tree) -> u64 {
-    let (mut gone, mut put) = (BTreeMap::<Entry, u64>::new(), BTreeMap::<Entry, u64>::new());
+/// How many files and symlinks are gone. What was put elsewhere does not count: it is moved. A subtree that is elsewhere as it was
+/// is not looked into, so that the rename of a large directory costs no more than that of a small one.
+pub(super) fn gone_files(before: &Tree, after: &Tree) -> u64 {
+    let (mut gone, mut put) = (Vec::new(), Vec::new());
     for difference in diff(before.root(), after.root()) {
         let is_file = |node: Option<&Node>| node.is_some_and(|node| node.as_dir().is_none());
         if is_file(difference.old) && is_file(difference.new) {
             continue;
         }
-        difference.old.into_iter().flat_map(leaves).for_each(|leaf| *gone.entry(leaf.entry()).or_default() += 1);
-        difference.new.into_iter().flat_map(leaves).for_each(|leaf| *put.entry(leaf.entry()).or_default() += 1);
+        gone.extend(difference.old);
+        put.extend(difference.new);
     }
+    without_moved(&mut gone, &mut put);
+    let count = |nodes: Vec<&Node>| {
+        let mut count = BTreeMap::<Entry, u64>::new();
+        nodes.into_iter().flat_map(leaves).for_each(|leaf| *count.entry(leaf.entry()).or_default() += 1);
+        count
+    };
+    let (gone, put) = (count(gone), count(put));
     gone.iter().map(|(entry, count)| count.saturating_sub(put.get(entry).copied().unwrap_or_default())).sum()
+}
+
+/// Takes directories that are in both as often out of both as that is so: of what is in them as much is gone as was put.
+fn without_moved<'a>(gone: &mut Vec<&'a Node>, put: &mut Vec<&'a Node>) {
+    let hashes = |nodes: &[&Node]| {
+        let mut hashes = BTreeMap::<TreeHash, u64>::new();
+        nodes.iter().filter_map(|node| node.as_dir()).for_each(|dir| *hashes.entry(dir.hash()).or_default() += 1);
+        hashes
+    };
+    let (in_gone, in_put) = (hashes(gone), hashes(put));
+    for (nodes, mut others) in [(gone, in_put), (put, in_gone)] {
+        nodes.retain(|node| {
+            let other = node.as_dir().and_then(|dir| others.get_mut(&dir.hash())).filter(|other| **other > 0);
+            other.map(|other| *other -= 1).is_none()
+        });
+    }
 }
 
 fn leaves(node: &Node) -> impl Iterator<Item = &Node> {
@@ -286,8 +310,18 @@ fn leaves(node: &Node) -> impl Iterator<Item = &Node> {
     nothing.into_iter().chain(beneath)
 }
 
+/// Every file and symlink beneath. Not by path: that would cost far more than to count them.
 fn files(dir: &Dir) -> impl Iterator<Item = &Node> {
-    walk(dir).map(|(_, node, _)| node).filter(|node| node.as_dir().is_none())
+    let mut open = vec![dir.iter()];
+    std::iter::from_fn(move || {
+        loop {
+            match open.last_mut()?.next() {
+                Some((_, Node::Directory(below), _)) => open.push(below.iter()),
+                Some((_, file, _)) => return Some(file),
+                None => drop(open.pop()),
+            }
+        }
+    })
 }
 
 /// How many files and symlinks a tree has; no more than `most` are counted.

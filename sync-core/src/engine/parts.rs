@@ -87,6 +87,10 @@ impl<S: Scope> Scope for Remembered<'_, S> {
         self.scope.is_ignored(path, is_directory)
     }
 
+    fn has_ignored(&self, path: &SyncPath, dir: &Dir) -> bool {
+        self.scope.has_ignored(path, dir)
+    }
+
     fn part(&self, path: &SyncPath, dir: &Dir) -> Option<Dir> {
         if let Some(part) = self.parts.known().get(path)
             && part.of == *dir

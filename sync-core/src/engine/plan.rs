@@ -2,7 +2,7 @@
 //!
 //! The same for either side: the *receiver* is where operations are done, the other one sends the content.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sync_proto::{ContentId, Entry, SyncPath, TreeHash, limits::BATCH_OPERATIONS_MAX, message::Expected};
 
@@ -302,7 +302,21 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Finds out what the receiver has already of what is to be created there.
     fn look_around(&mut self, steps: &[Step], there: &Tree) {
+        for step in steps {
+            if let Step::Remove { path, old } = step
+                && let Some(key) = MoveKey::of(old)
+            {
+                self.movable.entry(key).or_insert_with(|| path.clone());
+            }
+        }
+        // What is moved as a whole needs no content. Of several that are alike one is.
+        let mut moves: BTreeSet<MoveKey> = BTreeSet::new();
+        let mut is_moved = |path: &SyncPath, new: &Node| {
+            !(self.whole)(path)
+                && MoveKey::of(new).is_some_and(|key| self.movable.contains_key(&key) && moves.insert(key))
+        };
         let new = |step: &Step| match step {
+            Step::Create { path, new } if is_moved(path, new) => 0,
             Step::Create { new, .. } | Step::Replace { new, .. } => new.bytes(),
             Step::Remove { .. } | Step::Aside { .. } => 0,
         };
@@ -313,9 +327,6 @@ impl Planner<'_> {
         for step in steps {
             if let Step::Remove { path, old } = step {
                 self.copies.search_removed(path, old, wanted);
-                if let Some(key) = MoveKey::of(old) {
-                    self.movable.entry(key).or_insert_with(|| path.clone());
-                }
             }
         }
         self.copies.search(there, wanted);

@@ -6,7 +6,7 @@ use sync_proto::{SyncPath, message::Problem};
 
 use super::parts::part_of;
 use crate::{
-    ignore::Rules,
+    ignore::{self, Rules},
     tree::{Dir, Tree},
 };
 
@@ -38,6 +38,15 @@ pub trait Scope {
     /// Whether `path`, a directory or not, takes no part.
     fn is_ignored(&self, path: &SyncPath, is_directory: bool) -> bool;
 
+    /// Whether something in a directory that takes part does not.
+    fn has_ignored(&self, path: &SyncPath, dir: &Dir) -> bool {
+        dir.iter().any(|(name, node, _)| {
+            let Ok(child) = path.join(name) else { return true };
+            self.is_ignored(&child, node.as_dir().is_some())
+                || node.as_dir().is_some_and(|below| self.has_ignored(&child, below))
+        })
+    }
+
     /// What takes part of a directory that does; `None`: all of it.
     fn part(&self, path: &SyncPath, dir: &Dir) -> Option<Dir> {
         part_of(self, path, dir)
@@ -48,6 +57,25 @@ impl Scope for Rules {
     fn is_ignored(&self, path: &SyncPath, is_directory: bool) -> bool {
         Self::is_ignored(self, path, is_directory)
     }
+
+    fn has_ignored(&self, path: &SyncPath, dir: &Dir) -> bool {
+        is_any_ignored(self, &self.scope(path), dir)
+    }
+
+    fn part(&self, path: &SyncPath, dir: &Dir) -> Option<Dir> {
+        // Most often all of it does, which is found out faster.
+        if self.has_ignored(path, dir) { part_of(self, path, dir) } else { None }
+    }
+}
+
+/// The same without asking for each path what holds above it.
+fn is_any_ignored(rules: &Rules, scope: &ignore::Scope, dir: &Dir) -> bool {
+    dir.iter().any(|(name, node, _)| {
+        let below = node.as_dir();
+        scope.dir().join(name).is_err()
+            || scope.is_ignored(name, below.is_some())
+            || below.is_some_and(|below| is_any_ignored(rules, &rules.enter(scope, name), below))
+    })
 }
 
 /// Whether `map` has `path` or a directory above it.

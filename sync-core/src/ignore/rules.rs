@@ -58,7 +58,8 @@ impl Rules {
         dir.components().fold(self.root_scope(), |scope, name| self.enter(&scope, name))
     }
 
-    fn enter(&self, scope: &Scope, name: Name<'_>) -> Scope {
+    /// The scope of a directory in the directory of `scope`.
+    pub fn enter(&self, scope: &Scope, name: Name<'_>) -> Scope {
         let scope = scope.enter(name);
         match self.files.get(scope.dir()) {
             Some(files) => scope.with_own_files(files.clone()),

@@ -5,7 +5,7 @@ use sync_proto::SyncPath;
 use super::{Side, View, Walk};
 use crate::{
     engine::rule::{Rule, holds},
-    tree::{Dir, Node},
+    tree::Node,
 };
 
 impl Walk<'_> {
@@ -61,15 +61,8 @@ impl Walk<'_> {
             || self.limits.guard.has_kept(side, path)
             || self.sides.alpha.has_unknown_beneath(path) && holds(Rule::UnknownIsNoEvidence)
             || self.sides.beta.has_unknown_beneath(path) && holds(Rule::UnknownIsNoEvidence)
-            || self.has_ignored(path, dir) && holds(Rule::IgnoredStays);
+            || self.sides.scope.has_ignored(path, dir) && holds(Rule::IgnoredStays);
         !may_not
-    }
-
-    pub(super) fn has_ignored(&self, path: &SyncPath, dir: &Dir) -> bool {
-        dir.iter().any(|(name, node, _)| {
-            let Ok(child) = path.join(name) else { return true };
-            self.is_ignored(&child, node) || node.as_dir().is_some_and(|below| self.has_ignored(&child, below))
-        })
     }
 
     /// Whether alpha does not show what stands at `path`, whether it has it or not.

@@ -1,6 +1,7 @@
 //! When deletions halt the session, and when not.
 
 use super::*;
+use crate::engine::deletions::gone_files;
 
 /// `count` files in a directory, whose content is numbered from `first` on.
 fn many(tree: &mut Tree, at: &str, first: u64, count: u64) {
@@ -196,4 +197,50 @@ fn what_was_let_go_and_is_in_the_way_is_not_asked_about_again() {
     assert!(engine.is_in_sync());
     heard(&mut engine, None);
     assert!(engine.halted().is_some() && question(&mut engine).is_none());
+}
+
+/// As it is defined: every file and symlink that is gone, but for as many like it as were put elsewhere.
+fn gone_one_by_one(before: &Tree, after: &Tree) -> u64 {
+    let files = |tree: &Tree| {
+        let files = crate::tree::walk(tree.root()).map(|(at, node, _)| (at, node.entry()));
+        files.filter(|(_, entry)| *entry != Entry::Directory).collect::<BTreeMap<_, _>>()
+    };
+    let (before, after) = (files(before), files(after));
+    let mut count = BTreeMap::<&Entry, i64>::new();
+    let gone = before.iter().filter(|(at, _)| !after.contains_key(*at));
+    let put = after.iter().filter(|(at, _)| !before.contains_key(*at));
+    gone.for_each(|(_, entry)| *count.entry(entry).or_default() += 1);
+    put.for_each(|(_, entry)| *count.entry(entry).or_default() -= 1);
+    count.values().filter_map(|count| u64::try_from(*count).ok()).sum()
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_is_gone_is_counted_right_with_directories_moved_as_a_whole(
+        files in proptest::collection::vec(("[abc](/[abc]){0,2}/[xy]", 0..4u64), 0..24),
+        moves in proptest::collection::vec(("[abc](/[abc])?", "[abcd](/[abcd])?", proptest::bool::ANY), 0..6),
+    ) {
+        let mut before = Tree::new();
+        for (at, content) in &files {
+            let at = path(at);
+            let mut above: Vec<SyncPath> = std::iter::successors(at.parent(), SyncPath::parent).collect();
+            above.reverse();
+            for above in above.iter().filter(|above| !above.is_root()) {
+                if before.get(above).is_none() {
+                    before.insert(above, directory(), None).unwrap();
+                }
+            }
+            drop(before.insert(&at, file(*content), None));
+        }
+        let mut after = before.clone();
+        for (from, to, is_copied) in &moves {
+            let (from, to) = (path(from), path(to));
+            let Some(node) = after.get(&from).cloned() else { continue };
+            if !is_copied && !to.starts_with(&from) {
+                after.remove(&from);
+            }
+            drop(after.insert(&to, node, None));
+        }
+        proptest::prop_assert_eq!(gone_files(&before, &after), gone_one_by_one(&before, &after));
+    }
 }

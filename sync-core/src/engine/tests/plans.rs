@@ -241,3 +241,22 @@ fn a_replacement_is_not_cut_in_two_by_a_full_batch() {
         }
     }
 }
+
+#[test]
+fn nothing_is_looked_for_where_all_is_moved() {
+    let before = tree(&[("d/a", sized(1, 100_000)), ("d/b", sized(2, 100_000)), ("other", sized(3, 10))]);
+    let moved = tree(&[("e/a", sized(1, 100_000)), ("e/b", sized(2, 100_000)), ("other", sized(3, 10))]);
+    let mut twice = moved.clone();
+    twice.insert(&path("f"), moved.get(&path("e")).unwrap().clone(), None).unwrap();
+    let looked_for = |after: &Tree| {
+        let mut copies = Copies::default();
+        let found = steps(after, &before, usize::MAX);
+        let plan = plan(found.at_beta, found.truncated, &before, &mut copies, &|_| false);
+        assert_eq!(plan.after, *after);
+        assert_eq!(plan.content_bytes, 0, "{:?}", plan.operations);
+        copies.find(sized(3, 10).entry().content().unwrap()).is_some()
+    };
+    assert!(!looked_for(&moved));
+    // Only one of two can be moved there; the other is copied.
+    assert!(looked_for(&twice));
+}
