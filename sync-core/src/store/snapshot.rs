@@ -93,9 +93,9 @@ pub(super) fn read(file: File) -> Result<(Header, Tree, Sent, Link), Fault> {
                 }
             }
         });
-        let (finished, directories) = mpsc::channel::<Dir>();
+        let (finished, directories) = mpsc::channel::<Vec<Dir>>();
         scope.spawn(move || {
-            directories.iter().for_each(|dir| {
+            directories.iter().flatten().for_each(|dir| {
                 dir.hash();
             });
         });
