@@ -14,6 +14,7 @@
 //! Pure: no file system, no clock. Deliberately absent: parent pointers, ids, and any limit on the number of entries
 //! (whoever takes entries from a peer counts them).
 
+mod build;
 mod cursor;
 mod diff;
 mod dir;
@@ -28,6 +29,7 @@ mod tests;
 
 use sync_proto::{SyncPath, TreeHash};
 
+pub(crate) use build::Builder;
 pub use cursor::Iter;
 pub use diff::{Diff, Difference, Walk, diff, walk};
 pub use dir::Dir;

@@ -22,6 +22,11 @@ pub(super) fn directory(number: usize) -> PathBuf {
     }
 }
 
+/// The first directory in a directory.
+pub(super) fn first_within(number: usize) -> usize {
+    number * DIRECTORY_DIRECTORIES + 1
+}
+
 /// The path of a file, relative to the root.
 pub(super) fn file(number: usize) -> PathBuf {
     directory(number / DIRECTORY_FILES).join(format!("file{}.rs", number % DIRECTORY_FILES))
@@ -62,6 +67,7 @@ mod tests {
         let folder = tempfile::tempdir()?;
         plant(folder.path(), 205)?;
         assert_eq!(crate::tree::count(folder.path()), 205);
+        assert_eq!(directory(first_within(1)), Path::new("tree/module1/module9"));
         assert_eq!(file(0), Path::new("tree/file0.rs"));
         assert_eq!(file(204), Path::new("tree/module1/module10/file4.rs"));
         assert!(folder.path().join(file(204)).is_file());

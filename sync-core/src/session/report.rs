@@ -24,7 +24,7 @@ use crate::{
         view::View,
     },
     replica::{Seen, problem},
-    tree::{Node, Tree, walk},
+    tree::{Dir, Node, Tree},
 };
 
 /// Least time between two reports of progress.
@@ -475,6 +475,16 @@ fn synced_path(operation: Planned) -> SyncedPath {
 
 /// Files that take part, and their bytes.
 pub(super) fn count(tree: &Tree) -> (u64, u64) {
-    let files = walk(tree.root()).filter(|(_, node, _)| matches!(node, Node::File { .. })).count() as u64;
-    (files, tree.root().bytes())
+    (files(tree.root()), tree.root().bytes())
+}
+
+/// Files at any depth. Not by a walk, which makes the path of each: of a million that takes a tenth of a second, and a start
+/// counts twice.
+fn files(dir: &Dir) -> u64 {
+    let of = |node: &Node| match node {
+        Node::Directory(dir) => files(dir),
+        Node::File { .. } => 1,
+        Node::Symlink(_) => 0,
+    };
+    dir.iter().map(|(_, node, _)| of(node)).sum()
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use sync_proto::{Name, limits::PATH_DEPTH_MAX};
 
 use super::codec::{NOTHING, Take, put_entry, tag};
-use crate::tree::{Dir, Iter, Node, Stamp, Tree};
+use crate::tree::{Builder, Dir, Iter, Node, Stamp, Tree};
 
 /// Puts a tree into bytes, as many at a time as are wanted.
 pub(super) struct TreeWriter<'a> {
@@ -39,29 +39,35 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
-type Item = (Box<[u8]>, Node, Option<Stamp>);
+/// Directories that are handed over at once: to wake who hashes them costs more than to hash a few.
+const FINISHED_AT_ONCE: usize = 64;
 
 /// A directory that has not ended: its name and stamp, and what its parent held before it.
-type Above = (Box<[u8]>, Option<Stamp>, Vec<Item>);
+type Above = (Box<[u8]>, Option<Stamp>, Builder);
 
 /// Makes a tree out of the same bytes, as they come.
 pub(super) struct TreeReader {
     /// The directories that are open, outermost first. The root is not among them.
     above: Vec<Above>,
     /// What the innermost open directory holds so far; `None` once the root has ended.
-    items: Option<Vec<Item>>,
+    open: Option<Builder>,
+    /// Of directories that have ended, for the next ones.
+    spare: Vec<Builder>,
     entries: u64,
     root: Dir,
-    finished: Sender<Dir>,
+    /// Complete, and not handed over.
+    complete: Vec<Dir>,
+    finished: Sender<Vec<Dir>>,
 }
 
 /// Bytes that no tree was written as.
 pub(super) struct Malformed;
 
 impl TreeReader {
-    /// `finished` is given every directory as soon as it is complete, those in it before it.
-    pub(super) fn new(finished: Sender<Dir>) -> Self {
-        Self { above: Vec::new(), items: Some(Vec::new()), entries: 0, root: Dir::new(), finished }
+    /// `finished` is given every directory soon after it is complete, those in it before it.
+    pub(super) fn new(finished: Sender<Vec<Dir>>) -> Self {
+        let (above, spare, complete) = (Vec::new(), Vec::new(), Vec::new());
+        Self { above, open: Some(Builder::default()), spare, entries: 0, root: Dir::new(), complete, finished }
     }
 
     /// Takes the entries in `bytes`, which must be whole ones.
@@ -75,7 +81,7 @@ impl TreeReader {
 
     /// The tree and its number of entries, once its last entry has been taken.
     pub(super) fn finish(self) -> Result<(Tree, u64), Malformed> {
-        if self.items.is_some() { Err(Malformed) } else { Ok((Tree::from_root(self.root), self.entries)) }
+        if self.open.is_some() { Err(Malformed) } else { Ok((Tree::from_root(self.root), self.entries)) }
     }
 
     fn step(&mut self, bytes: &mut Take<'_>) -> Option<()> {
@@ -86,32 +92,71 @@ impl TreeReader {
         let len = bytes.byte()?;
         let name = Name::new(bytes.bytes(usize::from(len))?).ok()?;
         let (node, stamp) = bytes.entry(tag)?;
-        let items = self.items.as_mut()?;
+        let open = self.open.as_mut()?;
         if self.above.len() >= PATH_DEPTH_MAX {
             return None;
         }
-        if items.last().is_some_and(|(last, ..)| &last[..] >= name.as_bytes()) {
-            return None;
-        }
         self.entries += 1;
-        match node {
-            Node::Directory(_) => self.above.push((name.as_bytes().into(), stamp, std::mem::take(items))),
-            node => items.push((name.as_bytes().into(), node, stamp)),
+        if !matches!(node, Node::Directory(_)) {
+            return open.push(name, node, stamp).then_some(());
         }
+        let within = self.spare.pop().unwrap_or_default();
+        self.above.push((name.as_bytes().into(), stamp, std::mem::replace(open, within)));
         Some(())
     }
 
     fn end_directory(&mut self) -> Option<()> {
-        let dir = Dir::from_sorted(self.items.take()?);
-        // Nobody may be listening: that costs time later, nothing else.
-        let _ = self.finished.send(dir.clone());
-        match self.above.pop() {
-            Some((name, stamp, mut items)) => {
-                items.push((name, Node::Directory(dir), stamp));
-                self.items = Some(items);
-            }
-            None => self.root = dir,
+        let mut ended = self.open.take()?;
+        let dir = ended.finish();
+        self.spare.push(ended);
+        self.complete.push(dir.clone());
+        if self.above.is_empty() || self.complete.len() >= FINISHED_AT_ONCE {
+            // Nobody may be listening: that costs time later, nothing else.
+            let _ = self.finished.send(std::mem::take(&mut self.complete));
         }
-        Some(())
+        match self.above.pop() {
+            Some((name, stamp, mut parent)) => {
+                let is_next = parent.push(Name::new(&name).ok()?, Node::Directory(dir), stamp);
+                self.open = Some(parent);
+                is_next.then_some(())
+            }
+            None => {
+                self.root = dir;
+                Some(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Whoever hashes them is not woken for each one.
+    #[test]
+    fn directories_are_handed_over_many_at_once_and_those_within_first() {
+        const DIRECTORIES: usize = 1000;
+        let leaf = |n: u64| {
+            let content = sync_proto::ContentId([1; 32]);
+            let file = (Box::from(&b"file"[..]), Node::File { content, len: n, executable: false }, None);
+            (format!("{n:04}").into_bytes().into(), Node::Directory(Dir::from_sorted(vec![file])), None)
+        };
+        let tree = Tree::from_root(Dir::from_sorted((0..DIRECTORIES as u64).map(leaf).collect()));
+        let mut bytes = Vec::new();
+        assert!(!TreeWriter::new(&tree).fill(&mut bytes, usize::MAX), "all of it at once");
+        let (finished, directories) = mpsc::channel();
+        let mut reader = TreeReader::new(finished);
+        assert!(reader.read(&bytes).is_ok());
+        let (read, entries) = reader.finish().unwrap_or_else(|_| panic!("it is whole"));
+        assert_eq!((read.hash(), entries), (tree.hash(), 2 * DIRECTORIES as u64));
+        let messages: Vec<Vec<Dir>> = directories.iter().collect();
+        assert!(messages.len() <= DIRECTORIES / FINISHED_AT_ONCE + 1, "{} messages", messages.len());
+        let all: Vec<Dir> = messages.into_iter().flatten().collect();
+        assert_eq!(all.len(), DIRECTORIES + 1);
+        assert!(all.last().unwrap().is_same(read.root()));
     }
 }

@@ -29,10 +29,25 @@ const RECORDS_AHEAD: usize = 4;
 /// Payload bytes after which a record is closed.
 const RECORD_BYTES: usize = 256 << 10;
 
+/// Directories that are looked into without a pause.
+const STEPS_IN_A_ROW: usize = 1024;
+
+/// A snapshot of a large tree keeps a core busy for a tenth of a second and more, and nobody waits for it. A save that comes
+/// meanwhile needs several threads one after the other, and each of them would wait for the end of a slice of some
+/// milliseconds wherever all other cores are busy too.
+fn let_others_run() {
+    thread::yield_now();
+}
+
 /// Refuses a tree that could not be read back.
 pub(super) fn check_depth(tree: &Tree) -> Result<(), StoreError> {
     let mut levels = vec![tree.root().iter()];
+    let mut steps = 0_usize;
     while let Some(level) = levels.last_mut() {
+        steps += 1;
+        if steps.is_multiple_of(STEPS_IN_A_ROW) {
+            let_others_run();
+        }
         match level.find_map(|(_, node, _)| node.as_dir().filter(|dir| !dir.is_empty())) {
             Some(_) if levels.len() >= PATH_DEPTH_MAX => return Err(StoreError::TooDeep),
             Some(dir) => levels.push(dir.iter()),
@@ -56,6 +71,7 @@ pub(super) fn write(file: &mut File, generation: u64, tree: &Tree, sent: &Sent) 
         payload.push(ENTRIES);
         more = entries.fill(&mut payload, RECORD_BYTES);
         len += records.write(&payload, file)?.0;
+        let_others_run();
     }
     for (number, intents) in sent.batches() {
         sent::pieces(number, intents, RECORD_BYTES, |piece| {
@@ -93,9 +109,9 @@ pub(super) fn read(file: File) -> Result<(Header, Tree, Sent, Link), Fault> {
                 }
             }
         });
-        let (finished, directories) = mpsc::channel::<Dir>();
+        let (finished, directories) = mpsc::channel::<Vec<Dir>>();
         scope.spawn(move || {
-            directories.iter().for_each(|dir| {
+            directories.iter().flatten().for_each(|dir| {
                 dir.hash();
             });
         });

@@ -5,13 +5,16 @@ use std::{fmt, sync::Arc};
 use sync_proto::{Name, TreeHash};
 
 use super::{
+    build::Builder,
     cursor::Iter,
-    edit::{self, Item},
-    hash,
+    edit, hash,
     merge::merge,
     node::{Node, Stamp},
     page::{self, Page},
 };
+
+/// One entry on its way into a directory.
+type Item = (Box<[u8]>, Node, Option<Stamp>);
 
 /// A directory and everything beneath it. Cloning is O(1); equality is by pointer, then by hash.
 #[derive(Clone, Default)]
@@ -35,7 +38,15 @@ impl Dir {
             items.sort_by(|(left, ..), (right, ..)| left.cmp(right));
             items.dedup_by(|(later, ..), (first, ..)| later == first);
         }
-        Self { top: edit::build(items) }
+        let mut builder = Builder::default();
+        for (name, node, stamp) in items {
+            builder.append(&name, node, stamp);
+        }
+        builder.finish()
+    }
+
+    pub(super) fn from_top(top: Option<Arc<Page>>) -> Self {
+        Self { top }
     }
 
     /// The hash over everything beneath. Cached: costs what has changed since it was asked for last.
@@ -85,7 +96,7 @@ impl Dir {
     pub fn insert(&mut self, name: Name<'_>, node: Node, stamp: Option<Stamp>) -> Option<Node> {
         let bytes = name.as_bytes();
         let Some(top) = &mut self.top else {
-            self.top = edit::build(vec![(bytes.into(), node, stamp)]);
+            *self = Self::from_sorted(vec![(bytes.into(), node, stamp)]);
             return None;
         };
         if let Some((leaf, index)) = top.find(bytes)

@@ -1,4 +1,4 @@
-//! Edits of pages: building, inserting, removing.
+//! Edits of pages: inserting, removing.
 //!
 //! All of them leave the one shape that the set of names has. A page ends after a name whose rank is above the page's
 //! level. So a new name of rank r splits the r lowest pages it falls into; a name that goes makes them one with their
@@ -9,48 +9,9 @@ use std::sync::Arc;
 use super::{
     dir::Dir,
     hash,
-    names::Names,
     node::{Node, Stamp},
     page::{Inner, Leaf, Page},
 };
-
-/// One entry on its way into a page.
-pub(super) type Item = (Box<[u8]>, Node, Option<Stamp>);
-
-/// The topmost page over `items`, which are in strict order of name; `None` where there are none.
-pub(super) fn build(items: Vec<Item>) -> Option<Arc<Page>> {
-    // Lengths first, so that every column is allocated once: freed spares between what stays are memory lost.
-    let mut lengths = Vec::new();
-    let mut len = 0;
-    for (name, ..) in &items {
-        len += 1;
-        if hash::rank(name) > 0 {
-            lengths.push(std::mem::take(&mut len));
-        }
-    }
-    if len > 0 {
-        lengths.push(len);
-    }
-    let mut rest = items.as_slice();
-    let mut names = Vec::with_capacity(lengths.len());
-    for len in &lengths {
-        let (page, following) = rest.split_at_checked(*len).unwrap_or((rest, &[]));
-        names.push(Names::pack(page.iter().map(|(name, ..)| &name[..])));
-        rest = following;
-    }
-    let mut entries = items.into_iter().map(|(_, node, stamp)| (node, stamp));
-    let mut pages = Vec::with_capacity(lengths.len());
-    for (names, len) in names.into_iter().zip(lengths) {
-        let mut nodes = Vec::with_capacity(len);
-        let mut stamps = Vec::with_capacity(len);
-        for (node, stamp) in entries.by_ref().take(len) {
-            nodes.push(node);
-            stamps.push(stamp);
-        }
-        pages.push(Arc::new(Page::Leaf(Leaf::new(names, nodes, stamps))));
-    }
-    top(pages)
-}
 
 /// Pages of one level, which are all of a directory, brought under one.
 pub(super) fn top(mut pages: Vec<Arc<Page>>) -> Option<Arc<Page>> {

@@ -33,6 +33,20 @@ impl Names {
         Self { bytes: bytes.into_boxed_slice(), count, wide }
     }
 
+    /// Packs `names`, which stand one after the other and end at `ends`.
+    pub(super) fn packed(ends: &[usize], names: &[u8]) -> Self {
+        let wide = names.len() > usize::from(u16::MAX);
+        let mut bytes = Vec::with_capacity(ends.len() * if wide { WIDE } else { NARROW } + names.len());
+        for end in ends {
+            match u16::try_from(*end) {
+                Ok(end) if !wide => bytes.extend_from_slice(&end.to_le_bytes()),
+                _ => bytes.extend_from_slice(&(*end as u64).to_le_bytes()),
+            }
+        }
+        bytes.extend_from_slice(names);
+        Self { bytes: bytes.into_boxed_slice(), count: ends.len() as u32, wide }
+    }
+
     /// How many names there are.
     pub(super) fn len(&self) -> usize {
         self.count as usize
@@ -100,6 +114,8 @@ mod tests {
         assert_eq!(packed.len(), names.len());
         assert_eq!(packed.iter().map(<[u8]>::to_vec).collect::<Vec<_>>(), names);
         assert_eq!(packed.get(names.len()), None);
+        let ends: Vec<usize> = (0..names.len()).map(|index| names[..=index].concat().len()).collect();
+        assert_eq!(Names::packed(&ends, &names.concat()).bytes, packed.bytes);
         for (index, name) in names.iter().enumerate() {
             assert_eq!(packed.search(name), Ok(index));
             let mut after = name.clone();
@@ -122,5 +138,7 @@ mod tests {
         let name = [b'x'; 255];
         assert_eq!(Names::pack((0..257).map(|_| &name[..])).bytes.len(), 257 * 257);
         assert_eq!(Names::pack((0..258).map(|_| &name[..])).bytes.len(), 258 * 263);
+        let ends: Vec<usize> = (1..=258).map(|count| count * 255).collect();
+        assert_eq!(Names::packed(&ends, &name.repeat(258)).bytes.len(), 258 * 263);
     }
 }

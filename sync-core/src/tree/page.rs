@@ -120,14 +120,12 @@ pub(super) fn same(left: &Arc<Page>, right: &Arc<Page>) -> bool {
 }
 
 impl Leaf {
-    /// Entries in order of name.
-    pub(super) fn new(names: Names, nodes: Vec<Node>, stamps: Vec<Option<Stamp>>) -> Self {
-        let stamps = if stamps.iter().all(Option::is_none) {
-            Box::default()
-        } else {
-            stamps.into_iter().map(|stamp| stamp.unwrap_or(NO_STAMP)).collect()
-        };
-        Self { names, nodes: nodes.into_boxed_slice(), stamps, summary: OnceLock::new() }
+    /// Entries in order of name. They are taken out, in as much memory as they need: the two columns keep theirs.
+    pub(super) fn take(names: Names, nodes: &mut Vec<Node>, stamps: &mut Vec<Option<Stamp>>) -> Self {
+        let have_stamps = stamps.iter().any(Option::is_some);
+        let stamps = stamps.drain(..).map(|stamp| stamp.unwrap_or(NO_STAMP));
+        let stamps = if have_stamps { stamps.collect() } else { Box::default() };
+        Self { names, nodes: nodes.drain(..).collect(), stamps, summary: OnceLock::new() }
     }
 
     pub(super) fn stamp(&self, index: usize) -> Option<Stamp> {
