@@ -7,9 +7,10 @@
 //! [`CAP_MIN`]: on busy cores a round trip takes as long as it takes to get a processor.
 //!
 //! Over a distance, and on a slower link, the cap is more than can be used (62 MB at 50 ms). There the [`ceiling`] holds back
-//! what would only wait in the link's queue.
+//! what would only wait in the link's queue. The [`rate`] that is seen beside it says how much work content is worth.
 
 mod ceiling;
+mod rate;
 
 use std::{
     any::Any,
@@ -17,15 +18,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
+use quinn::{
+    Connection,
+    congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig},
+};
 use quinn_proto::RttEstimator;
 
 use ceiling::{Answer, Ceiling};
+use rate::Rate;
 
 /// What no link is faster than, in bytes a second: 10 Gbit/s.
 const RATE_MAX: u64 = 1_250_000_000;
 /// The cap is never lower, in bytes.
 pub(super) const CAP_MIN: u64 = 2 << 20;
+
+/// How fast a link is, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speed {
+    /// What it carries, in bytes a second; `None` where it never kept anyone waiting.
+    pub bytes_per_second: Option<u64>,
+    /// The shortest round trip that was seen: under load it looks longer than it is.
+    pub round_trip: Duration,
+}
+
+/// How fast the link of a connection is, just now. Hardly more to ask than its round trip.
+pub fn speed(connection: &Connection) -> Speed {
+    let now = Speed { bytes_per_second: None, round_trip: connection.rtt() };
+    match connection.congestion_state().into_any().downcast::<CappedCubic>() {
+        Ok(seen) => Speed {
+            bytes_per_second: seen.rate.bytes_per_second(),
+            round_trip: seen.shortest.map_or(now.round_trip, |shortest| shortest.min(now.round_trip)),
+        },
+        Err(_) => now,
+    }
+}
 
 /// Makes controllers.
 #[derive(Debug)]
@@ -37,6 +63,8 @@ impl ControllerFactory for Capped {
             inner: Arc::clone(&self.0).build(now, current_mtu),
             cap: u64::MAX,
             ceiling: Ceiling::new(),
+            rate: Rate::default(),
+            shortest: None,
         })
     }
 }
@@ -46,6 +74,9 @@ struct CappedCubic {
     /// Most bytes in flight; no bound before the first answer.
     cap: u64,
     ceiling: Ceiling,
+    rate: Rate,
+    /// The shortest round trip.
+    shortest: Option<Duration>,
 }
 
 impl Controller for CappedCubic {
@@ -55,6 +86,8 @@ impl Controller for CappedCubic {
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.cap = cap(rtt.min());
+        self.shortest = Some(rtt.min());
+        self.rate.on_answer(now, sent, bytes, app_limited);
         let (base, window) = (rtt.min(), self.window());
         self.ceiling.on_answer(&Answer { now, sent, bytes, app_limited, base, window });
         // Grown far beyond what is let, Cubic would have to lose many times before that is felt.
@@ -64,6 +97,7 @@ impl Controller for CappedCubic {
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
+        self.rate.on_moment(in_flight);
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
 
@@ -86,7 +120,8 @@ impl Controller for CappedCubic {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { inner: self.inner.clone_box(), cap: self.cap, ceiling: self.ceiling.clone() })
+        let (ceiling, rate) = (self.ceiling.clone(), self.rate.clone());
+        Box::new(Self { inner: self.inner.clone_box(), cap: self.cap, ceiling, rate, shortest: self.shortest })
     }
 
     fn initial_window(&self) -> u64 {
