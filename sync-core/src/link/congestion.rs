@@ -7,8 +7,9 @@
 //! [`CAP_MIN`]: on busy cores a round trip takes as long as it takes to get a processor.
 //!
 //! Over a distance, and on a slower link, the cap is more than can be used (62 MB at 50 ms). There the [`ceiling`] holds back
-//! what would only wait in the link's queue. The [`rate`] that is seen beside it says how much work content is worth.
+//! what would only wait in the link's queue. What leaves before a link is known at all is bounded by [`blind`]. The [`rate`] that is seen beside it says how much work content is worth.
 
+mod blind;
 mod ceiling;
 mod rate;
 
@@ -24,6 +25,7 @@ use quinn::{
 };
 use quinn_proto::RttEstimator;
 
+use blind::Blind;
 use ceiling::{Answer, Ceiling};
 use rate::Rate;
 
@@ -63,6 +65,7 @@ impl ControllerFactory for Capped {
             inner: Arc::clone(&self.0).build(now, current_mtu),
             cap: u64::MAX,
             ceiling: Ceiling::new(),
+            blind: Blind::default(),
             rate: Rate::default(),
             shortest: None,
         })
@@ -74,19 +77,29 @@ struct CappedCubic {
     /// Most bytes in flight; no bound before the first answer.
     cap: u64,
     ceiling: Ceiling,
+    blind: Blind,
     rate: Rate,
     /// The shortest round trip.
     shortest: Option<Duration>,
 }
 
+impl CappedCubic {
+    /// What may be in flight once the link is known.
+    fn known_window(&self) -> u64 {
+        self.inner.window().min(self.cap).min(self.ceiling.bytes())
+    }
+}
+
 impl Controller for CappedCubic {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.blind.on_sent(bytes);
         self.inner.on_sent(now, bytes, last_packet_number);
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.cap = cap(rtt.min());
         self.shortest = Some(rtt.min());
+        self.blind.on_answer(now, sent, bytes);
         self.rate.on_answer(now, sent, bytes, app_limited);
         let (base, window) = (rtt.min(), self.window());
         self.ceiling.on_answer(&Answer { now, sent, bytes, app_limited, base, window });
@@ -98,6 +111,11 @@ impl Controller for CappedCubic {
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
         self.rate.on_moment(in_flight);
+        let base = self.shortest.unwrap_or_default();
+        if let Some(told) = self.blind.on_moment(in_flight, self.known_window() as f64 / ceiling::round_trip_max(base))
+        {
+            self.ceiling.begin(now, base, told);
+        }
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
 
@@ -110,18 +128,24 @@ impl Controller for CappedCubic {
     }
 
     fn window(&self) -> u64 {
-        self.inner.window().min(self.cap).min(self.ceiling.bytes())
+        self.blind.window(self.known_window())
     }
 
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = self.inner.metrics();
-        metrics.congestion_window = self.window();
+        metrics.congestion_window = self.known_window();
         metrics
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        let (ceiling, rate) = (self.ceiling.clone(), self.rate.clone());
-        Box::new(Self { inner: self.inner.clone_box(), cap: self.cap, ceiling, rate, shortest: self.shortest })
+        Box::new(Self {
+            inner: self.inner.clone_box(),
+            cap: self.cap,
+            ceiling: self.ceiling.clone(),
+            blind: self.blind.clone(),
+            rate: self.rate.clone(),
+            shortest: self.shortest,
+        })
     }
 
     fn initial_window(&self) -> u64 {
