@@ -39,6 +39,7 @@ mod flight;
 mod held;
 mod known;
 mod outcome;
+mod parts;
 pub mod plan;
 mod receiver;
 pub mod reconcile;
@@ -71,6 +72,7 @@ use self::{
     doubtful::Doubtful,
     flight::Flight,
     known::Known,
+    parts::Parts,
     receiver::Receiver,
     resolve::Choices,
     rule::{Rule, holds},
@@ -150,6 +152,7 @@ pub struct Engine {
     /// Which replica was last connected.
     replica: Option<ReplicaId>,
     known: Known,
+    parts: Parts,
     /// The number of the next batch or question. None is used twice.
     next: u64,
     /// What is under way to beta.
@@ -184,6 +187,7 @@ impl Engine {
             link: Link::Down,
             replica: None,
             known: Known::default(),
+            parts: Parts::default(),
             next: 0,
             flight: Flight::default(),
             taking: Taking::default(),
@@ -292,12 +296,13 @@ impl Engine {
 
     /// Takes over what alpha's replica sees.
     fn see_alpha(&mut self, view: View, rules: Option<Rules>) {
-        let Self { alpha, at_beta, at_alpha, described, .. } = self;
+        let Self { alpha, at_beta, at_alpha, described, parts, .. } = self;
         let Some(rules) = rules.or_else(|| alpha.as_ref().map(|(_, rules)| rules.clone())) else {
             // It is lost, and has to be seen as a whole first.
             return;
         };
-        if let Some((before, _)) = alpha {
+        if let Some((before, rules_before)) = alpha {
+            parts.forget_changed(rules_before, &rules);
             for difference in diff(before.tree.root(), view.tree.root()) {
                 at_beta.held.release(&difference.path);
                 at_alpha.held.release(&difference.path);
@@ -305,6 +310,7 @@ impl Engine {
                 self.deletions_counted = false;
             }
         } else {
+            parts.forget();
             at_beta.held.release_all();
             at_alpha.held.release_all();
             self.deletions_counted = false;

@@ -125,6 +125,12 @@ impl Tree {
         Self { root: self.root.shared_with(&other.root) }
     }
 
+    /// The same entries, but with the directories of `other` wherever it has one that is equal: while one tree becomes the
+    /// other. Costs O(directories that differ, and what is directly in them).
+    pub fn with_directories_of(&self, other: &Self) -> Self {
+        Self { root: self.root.with_directories_of(&other.root) }
+    }
+
     /// The directory at `path`, unshared along the way. `keep_hashes` is for edits of stamps alone.
     fn dir_mut(&mut self, path: &SyncPath, keep_hashes: bool) -> Option<&mut Dir> {
         path.components().try_fold(&mut self.root, |dir, name| dir.dir_mut(name, keep_hashes))

@@ -91,6 +91,9 @@ impl Engine {
         if let Some(reason) = self.emptied().filter(|_| !self.deletions_allowed) {
             return self.halt(reason);
         }
+        if let Some((alpha, _)) = &self.alpha {
+            self.known.share_directories(&alpha.tree);
+        }
         self.advance_hot();
         let settled = self.advance_all();
         if self.halted.is_some() {
@@ -111,6 +114,7 @@ impl Engine {
             self.settled.sweep(|path| [alpha.tree.get(path), self.known.beta.get(path)]);
         }
         self.described.rest();
+        self.parts.forget();
         self.end_allowance();
         for side in [Side::Alpha, Side::Beta] {
             let solved = self.receiver(side).rest();
@@ -190,7 +194,8 @@ impl Engine {
 
     pub(super) fn walk<T: Default>(&self, steps_max: usize, walk: impl FnOnce(Sides<'_>, Mode, &Limits<'_>) -> T) -> T {
         let Some((alpha, rules)) = &self.alpha else { return T::default() };
-        let sides = Sides { alpha, beta: &self.known.ahead, synced: &self.known.synced_ahead, scope: rules };
+        let scope = &self.parts.by(rules);
+        let sides = Sides { alpha, beta: &self.known.ahead, synced: &self.known.synced_ahead, scope };
         walk(sides, self.mode, &Limits { steps_max, guard: &Around(self) })
     }
 

@@ -18,6 +18,8 @@ use crate::tree::{Dir, Node, Tree};
 
 /// After how many changes trees that are not all equal are made to share their memory again.
 const UNSHARED_CHANGES_MAX: u64 = 1024;
+/// And while something large is under way: after changes of one in so many of alpha's entries.
+const UNSHARED_PART: u64 = 32;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -215,6 +217,18 @@ impl Known {
         };
         if self.synced.insert(path, node.clone(), stamp).is_ok() {
             record.push((path.clone(), Some((node, stamp))));
+        }
+    }
+
+    /// With something in flight: now and then the directories that are whole here share their memory with alpha's. Otherwise a
+    /// first sync would come to five trees in memory before the last batch makes them one.
+    pub(super) fn share_directories(&mut self, alpha: &Tree) {
+        if self.unshared < UNSHARED_CHANGES_MAX || self.unshared < alpha.entries() / UNSHARED_PART {
+            return;
+        }
+        self.unshared = 0;
+        for tree in [&mut self.beta, &mut self.synced, &mut self.ahead.tree, &mut self.synced_ahead] {
+            *tree = tree.with_directories_of(alpha);
         }
     }
 

@@ -6,6 +6,7 @@ mod failures;
 mod intents;
 mod lanes;
 pub(super) mod mutants;
+mod parts;
 mod planning;
 mod plans;
 mod reconciled;

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sync_proto::{SyncPath, message::Problem};
 
-use crate::{ignore::Rules, tree::Tree};
+use super::parts::part_of;
+use crate::{
+    ignore::Rules,
+    tree::{Dir, Tree},
+};
 
 /// What a replica last saw of its root.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +37,11 @@ impl View {
 pub trait Scope {
     /// Whether `path`, a directory or not, takes no part.
     fn is_ignored(&self, path: &SyncPath, is_directory: bool) -> bool;
+
+    /// What takes part of a directory that does; `None`: all of it.
+    fn part(&self, path: &SyncPath, dir: &Dir) -> Option<Dir> {
+        part_of(self, path, dir)
+    }
 }
 
 impl Scope for Rules {

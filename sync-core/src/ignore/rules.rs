@@ -104,6 +104,23 @@ impl Rules {
         RulesBuilder { base: self.base.clone(), files: (*self.files).clone() }
     }
 
+    /// Directories whose own ignore files are others than in `before`; beneath all else nothing is otherwise. `None`: these are
+    /// the rules of another session. O(1) where nothing has changed.
+    pub fn changed_since(&self, before: &Self) -> Option<Vec<SyncPath>> {
+        if !Arc::ptr_eq(&self.base, &before.base) {
+            return None;
+        }
+        if Arc::ptr_eq(&self.files, &before.files) {
+            return Some(Vec::new());
+        }
+        let other = |(dir, files): &(&SyncPath, &Files), than: &Self| {
+            than.files.get(*dir).is_none_or(|there| !there.is_same(files))
+        };
+        let new = self.files.iter().filter(|item| other(item, before));
+        let gone = before.files.iter().filter(|(dir, _)| !self.files.contains_key(*dir));
+        Some(new.chain(gone).map(|(dir, _)| dir.clone()).collect())
+    }
+
     /// Lines in ignore files that can't be obeyed.
     pub fn problems(&self) -> impl Iterator<Item = IgnoreProblem> + '_ {
         self.files.iter().flat_map(|(dir, files)| scope::problems(dir, files))

@@ -95,6 +95,17 @@ impl Files {
     pub(super) fn is_empty(&self) -> bool {
         self.gitignore.is_none() && self.syncignore.is_none()
     }
+
+    /// Whether both were compiled once.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        [IgnoreFile::Gitignore, IgnoreFile::Syncignore].into_iter().all(|file| {
+            match (self.get(file), other.get(file)) {
+                (None, None) => true,
+                (Some(left), Some(right)) => Arc::ptr_eq(left, right),
+                _ => false,
+            }
+        })
+    }
 }
 
 impl Scope {

@@ -319,13 +319,13 @@ mod tests {
 
     #[cfg(all(target_os = "linux", not(feature = "portable")))]
     impl Mounted {
-        fn new(dir: &std::path::Path) -> Option<Self> {
+        fn new(dir: &std::path::Path, make: &str) -> Option<Self> {
             let (image, at) = (dir.join("image"), dir.join("mounted"));
-            File::create(&image).unwrap().set_len(256 << 20).unwrap();
+            File::create(&image).unwrap().set_len(512 << 20).unwrap();
             fs::create_dir(&at).unwrap();
             let done =
                 |command: &mut std::process::Command| command.output().is_ok_and(|output| output.status.success());
-            let is_made = done(std::process::Command::new("mkfs.btrfs").arg("-q").arg(&image));
+            let is_made = done(std::process::Command::new(make).arg("-q").arg(&image));
             let mounted =
                 is_made && done(std::process::Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at));
             mounted.then_some(Self(at))
@@ -342,9 +342,16 @@ mod tests {
     #[test]
     #[cfg(all(target_os = "linux", not(feature = "portable")))]
     fn blocks_are_shared_where_the_file_system_can() {
+        for make in ["mkfs.btrfs", "mkfs.xfs"] {
+            blocks_are_shared(make);
+        }
+    }
+
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
+    fn blocks_are_shared(make: &str) {
         let dir = tempfile::tempdir().unwrap();
-        let Some(mounted) = Mounted::new(dir.path()) else {
-            return crate::skipped::skipped("btrfs can't be made or mounted");
+        let Some(mounted) = Mounted::new(dir.path(), make) else {
+            return crate::skipped::skipped(&format!("what {make} makes can't be made or mounted"));
         };
         let home = DirHandle::open_root(&mounted.0).unwrap();
         let bases = Arc::new(Bases::open(&home, 1 << 30).unwrap());
@@ -356,7 +363,7 @@ mod tests {
         let new = bases.share(&File::open(&path).unwrap(), content.len() as u64).unwrap();
         home.sync_fs().unwrap();
         let taken = free.saturating_sub(home.free_bytes().unwrap());
-        assert!(taken < 4 << 20, "{taken} bytes for a copy of {}", content.len());
+        assert!(taken < 4 << 20, "{make}: {taken} bytes for a copy of {}", content.len());
         // What is done to the file meanwhile is not seen.
         fs::write(&path, b"other").unwrap();
         let mut read = Vec::new();

@@ -131,6 +131,20 @@ impl Dir {
         shared
     }
 
+    /// The same entries, but with the directories of `other` wherever it has one that is equal, at any depth. Unlike
+    /// [`Self::shared_with`] it costs no more where `other` has far more in it.
+    pub(super) fn with_directories_of(&self, other: &Self) -> Self {
+        let mut shared = self.clone();
+        for (name, node, stamp) in self.iter() {
+            let (Node::Directory(own), Some(Node::Directory(theirs))) = (node, other.get(name)) else { continue };
+            if !own.is_same(theirs) {
+                let dir = if own == theirs { theirs.clone() } else { own.with_directories_of(theirs) };
+                shared.insert(name, Node::Directory(dir), stamp);
+            }
+        }
+        shared
+    }
+
     /// Whether both are one in memory.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (&self.top, &other.top) {

@@ -84,15 +84,7 @@ impl Walk<'_> {
 
     /// `node` without what takes no part in it.
     pub(super) fn taking_part(&self, path: &SyncPath, node: &Node) -> Node {
-        match node {
-            Node::Directory(dir) if self.has_ignored(path, dir) => {
-                let children = dir.iter().filter_map(|(name, node, _)| {
-                    let child = path.join(name).ok().filter(|child| !self.is_ignored(child, node))?;
-                    Some((name.as_bytes().into(), self.taking_part(&child, node), None))
-                });
-                Node::Directory(Dir::from_sorted(children.collect()))
-            }
-            node => node.clone(),
-        }
+        let part = node.as_dir().and_then(|dir| self.sides.scope.part(path, dir));
+        part.map_or_else(|| node.clone(), Node::Directory)
     }
 }

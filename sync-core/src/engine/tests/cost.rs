@@ -5,6 +5,7 @@ use std::cell::Cell;
 use super::*;
 use crate::{
     engine::{
+        known::Known,
         reconcile::{Guard, Limits, Sides, reconcile, reconcile_at},
         view::Scope,
     },
@@ -124,4 +125,31 @@ fn trees_that_are_never_equal_share_what_is() {
     assert_eq!(shared(&engine.known.beta), 100);
     assert!(engine.known.beta.hash() != alpha.hash());
     assert_eq!(engine.known.beta.get(&path("own")), Some(&file(7)));
+}
+
+#[test]
+fn a_first_sync_shares_memory_on_the_way() {
+    let alpha = deep(60_000);
+    let mut engine = Engine::new(Mode::TwoWaySafe);
+    engine.handle_alpha(update(&alpha, &[]));
+    engine.handle_opened(&opened(&Tree::new()), Tree::new());
+    let dirs: Vec<SyncPath> = (0..6).flat_map(|g| (0..100).map(move |d| path(&format!("g{g}/d{d}")))).collect();
+    let mut seen_on_the_way = 0;
+    while !engine.is_in_sync() {
+        let actions = drain(&mut engine);
+        for action in actions {
+            let Action::Send { id, operations, .. } = action else { continue };
+            answer(&mut engine, id, vec![Outcome::Applied; operations.len()], Duration::ZERO);
+            let Known { beta, synced, ahead, synced_ahead, .. } = &engine.known;
+            let own = |tree: &Tree| {
+                let there = dirs.iter().filter_map(|at| Some((tree.dir(at)?, alpha.dir(at)?)));
+                there.filter(|(dir, alpha)| !dir.is_same(alpha)).count()
+            };
+            // Those of the last changes, one in 32, and of what was in flight just then.
+            let most = [beta, synced, &ahead.tree, synced_ahead].map(own).into_iter().max().unwrap();
+            assert!(most <= 90, "{most} directories of {} are in memory twice", dirs.len());
+            seen_on_the_way += usize::from(beta.entries() > 30_000 && !engine.is_in_sync());
+        }
+    }
+    assert!(seen_on_the_way > 5, "{seen_on_the_way}");
 }

@@ -110,6 +110,26 @@ proptest! {
     }
 
     #[test]
+    fn whole_directories_are_shared_and_the_entries_kept(
+        history in vec(nested_edit(), 0..200),
+        own in vec(nested_edit(), 0..12),
+        other in vec(nested_edit(), 0..12),
+    ) {
+        let (mut left, mut model) = (Tree::new(), BTreeMap::new());
+        history.iter().chain(&own).for_each(|edit| apply_nested(&mut left, &mut model, edit));
+        let (mut right, mut right_model) = (Tree::new(), BTreeMap::new());
+        history.iter().chain(&other).for_each(|edit| apply_nested(&mut right, &mut right_model, edit));
+        let shared = left.with_directories_of(&right);
+        validate(shared.root());
+        prop_assert_eq!(shared.hash(), left.hash());
+        for (at, node, _) in walk(shared.root()) {
+            if let (Some(dir), Some(Node::Directory(theirs))) = (node.as_dir(), right.get(&at)) {
+                prop_assert!(dir.is_same(theirs) || dir != theirs, "{} is equal and not shared", at);
+            }
+        }
+    }
+
+    #[test]
     fn diff_and_walk_of_nested_trees(history in vec(nested_edit(), 0..200), later in vec(nested_edit(), 0..12)) {
         let (mut tree, mut model) = (Tree::new(), BTreeMap::new());
         history.iter().for_each(|edit| apply_nested(&mut tree, &mut model, edit));
