@@ -11,7 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use sync_core::{
     chunk::{self, Chunker, Cuts, Mark},
     delta::{Decoder, Effort, Encoder},
-    replica::transfer::{Compression, FileReceiver, FileSender, ReadSeek, Reply, Step},
+    replica::transfer::{FileReceiver, FileSender, ReadSeek, Reply, Step},
 };
 use sync_proto::{
     ContentId, Entry, SyncPath,
@@ -172,19 +172,13 @@ fn transfers(c: &mut Criterion) {
     {
         group.bench_function(name, |b| {
             b.iter(|| {
-                transfer(
-                    FileSender::new(&new[..], len, content, recipe, Compression::Off),
-                    content,
-                    len,
-                    recipe,
-                    there,
-                );
+                transfer(FileSender::new(&new[..], len, content, recipe, Effort::Fast), content, len, recipe, there);
             });
         });
     }
     group.bench_function("known chunks", |b| {
         b.iter(|| {
-            let sender = FileSender::known(&new[..], len, content, black_box(&cuts), Compression::Off);
+            let sender = FileSender::known(&new[..], len, content, black_box(&cuts), Effort::Fast);
             transfer(sender, content, len, false, Some(&base));
         });
     });

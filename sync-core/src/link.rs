@@ -8,7 +8,7 @@
 //! | `credentials` | one side's key and exactly the keys it accepts |
 //! | `tls` | TLS 1.3 with raw public keys (RFC 7250), mutual, no resumption, no 0-RTT |
 //! | `transport` | the settings of QUIC that were measured to matter |
-//! | `congestion` | how much may be in flight, so that a save does not wait behind bulk |
+//! | `congestion` | how much may be in flight, so that a save does not wait behind bulk; how fast the link is |
 //! | `socket` | UDP sockets with large buffers, and what lets a restarted agent reset its old connections |
 //! | `listener`, `dial` | the two ends of a connection |
 //! | `close` | how a connection ends, in a sentence |
@@ -40,6 +40,7 @@ mod transport;
 mod tests;
 
 pub use close::{CloseCode, close, sentence};
+pub use congestion::{Speed, speed};
 pub use credentials::{Credentials, Role};
 pub use dial::{DIAL_TIME_MAX, DialError, Dialed, dial, dial_with_window};
 pub use frames::{FrameError, FrameReader, FrameWriter};

@@ -15,6 +15,7 @@ mod incoming;
 mod local;
 mod mailbox;
 mod memory;
+mod pace;
 mod past;
 mod prepare;
 mod pushed;

@@ -16,6 +16,7 @@ mod session {
     mod reconnect;
     mod restart;
     mod roots;
+    mod slow;
     mod switch;
     mod takeover;
     mod two_way;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use sync_core::{
     delta::{Decoder, Effort, Encoder},
     engine::plan::INLINE_FILE_BYTES_MAX,
-    replica::transfer::{Compression, FileReceiver, FileSender, ReadSeek, Reply, Step},
+    replica::transfer::{FileReceiver, FileSender, ReadSeek, Reply, Step},
 };
 use sync_proto::{
     ContentId, Entry, SyncPath,
@@ -43,10 +43,10 @@ pub(crate) fn measure(pair: &Pair, table: &mut Table) -> Result<()> {
 fn streamed(pair: &Pair, table: &mut Table) -> Result<()> {
     let content = ContentId(*blake3::hash(&pair.new).as_bytes());
     let len = pair.new.len() as u64;
-    for (name, compression) in [("streamed, fast", Compression::Off), ("streamed, thorough", Compression::On)] {
+    for (name, effort) in [("streamed, fast", Effort::Fast), ("streamed, thorough", Effort::Thorough)] {
         let base = || Cursor::new(pair.old.clone());
         let (frames, encode) = shortest(|| {
-            let mut sender = FileSender::against(&pair.new[..], len, content, Box::new(base()), compression)?;
+            let mut sender = FileSender::against(&pair.new[..], len, content, Box::new(base()), effort)?;
             let mut frames = Vec::new();
             while let Step::Send(frame) = sender.next()? {
                 frames.push(frame);

@@ -2,7 +2,7 @@
 
 use sync_core::{
     delta::{Effort, Encoder},
-    replica::transfer::{Compression, FileReceiver, FileSender, Reply, Step},
+    replica::transfer::{FileReceiver, FileSender, Reply, Step},
 };
 use sync_fuzz::pattern;
 use sync_proto::{
@@ -84,7 +84,7 @@ fn stream(way: u8, len: usize) -> Vec<u8> {
         recipe,
     };
     let mut receiver = FileReceiver::new(&header, std::io::Cursor::new(Vec::new()), Vec::new()).unwrap();
-    let mut sender = FileSender::new(&content[..], len as u64, id, recipe, Compression::On);
+    let mut sender = FileSender::new(&content[..], len as u64, id, recipe, Effort::Thorough);
     let mut seed = [&[way][..], &(len as u16).to_le_bytes()].concat();
     while let Step::Send(frame) = sender.next().unwrap() {
         seed.append(&mut counted(&body(&frame)));

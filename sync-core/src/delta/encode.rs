@@ -60,7 +60,7 @@ impl Encoder {
         let reach = if small && effort == Effort::Thorough { 0..base.len() } else { edit.reach() };
         let beside = reach.len() + edit.middle.len() <= REUSE_BYTES_MAX;
         let framed = beside.then(|| edit.framed(&mut self.compressor, reach.clone(), effort)).flatten();
-        if beside && (small || effort == Effort::Fast) {
+        if beside && (small || effort != Effort::Thorough) {
             return edit.shortest([framed, None]);
         }
         if let Some(pieces) = align(base, new) {

@@ -7,9 +7,11 @@
 //! [`CAP_MIN`]: on busy cores a round trip takes as long as it takes to get a processor.
 //!
 //! Over a distance, and on a slower link, the cap is more than can be used (62 MB at 50 ms). There the [`ceiling`] holds back
-//! what would only wait in the link's queue.
+//! what would only wait in the link's queue. What leaves before a link is known at all is bounded by [`blind`]. The [`rate`] that is seen beside it says how much work content is worth.
 
+mod blind;
 mod ceiling;
+mod rate;
 
 use std::{
     any::Any,
@@ -17,15 +19,41 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
+use quinn::{
+    Connection,
+    congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig},
+};
 use quinn_proto::RttEstimator;
 
+use blind::Blind;
 use ceiling::{Answer, Ceiling};
+use rate::Rate;
 
 /// What no link is faster than, in bytes a second: 10 Gbit/s.
 const RATE_MAX: u64 = 1_250_000_000;
 /// The cap is never lower, in bytes.
 pub(super) const CAP_MIN: u64 = 2 << 20;
+
+/// How fast a link is, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speed {
+    /// What it carries, in bytes a second; `None` where it never kept anyone waiting.
+    pub bytes_per_second: Option<u64>,
+    /// The shortest round trip that was seen: under load it looks longer than it is.
+    pub round_trip: Duration,
+}
+
+/// How fast the link of a connection is, just now. Hardly more to ask than its round trip.
+pub fn speed(connection: &Connection) -> Speed {
+    let now = Speed { bytes_per_second: None, round_trip: connection.rtt() };
+    match connection.congestion_state().into_any().downcast::<CappedCubic>() {
+        Ok(seen) => Speed {
+            bytes_per_second: seen.rate.bytes_per_second(),
+            round_trip: seen.shortest.map_or(now.round_trip, |shortest| shortest.min(now.round_trip)),
+        },
+        Err(_) => now,
+    }
+}
 
 /// Makes controllers.
 #[derive(Debug)]
@@ -37,6 +65,9 @@ impl ControllerFactory for Capped {
             inner: Arc::clone(&self.0).build(now, current_mtu),
             cap: u64::MAX,
             ceiling: Ceiling::new(),
+            blind: Blind::default(),
+            rate: Rate::default(),
+            shortest: None,
         })
     }
 }
@@ -46,15 +77,30 @@ struct CappedCubic {
     /// Most bytes in flight; no bound before the first answer.
     cap: u64,
     ceiling: Ceiling,
+    blind: Blind,
+    rate: Rate,
+    /// The shortest round trip.
+    shortest: Option<Duration>,
+}
+
+impl CappedCubic {
+    /// What may be in flight once the link is known.
+    fn known_window(&self) -> u64 {
+        self.inner.window().min(self.cap).min(self.ceiling.bytes())
+    }
 }
 
 impl Controller for CappedCubic {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.blind.on_sent(bytes);
         self.inner.on_sent(now, bytes, last_packet_number);
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.cap = cap(rtt.min());
+        self.shortest = Some(rtt.min());
+        self.blind.on_answer(now, sent, bytes);
+        self.rate.on_answer(now, sent, bytes, app_limited);
         let (base, window) = (rtt.min(), self.window());
         self.ceiling.on_answer(&Answer { now, sent, bytes, app_limited, base, window });
         // Grown far beyond what is let, Cubic would have to lose many times before that is felt.
@@ -64,6 +110,12 @@ impl Controller for CappedCubic {
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
+        self.rate.on_moment(in_flight);
+        let base = self.shortest.unwrap_or_default();
+        if let Some(told) = self.blind.on_moment(in_flight, self.known_window() as f64 / ceiling::round_trip_max(base))
+        {
+            self.ceiling.begin(now, base, told);
+        }
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
 
@@ -76,17 +128,24 @@ impl Controller for CappedCubic {
     }
 
     fn window(&self) -> u64 {
-        self.inner.window().min(self.cap).min(self.ceiling.bytes())
+        self.blind.window(self.known_window())
     }
 
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = self.inner.metrics();
-        metrics.congestion_window = self.window();
+        metrics.congestion_window = self.known_window();
         metrics
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { inner: self.inner.clone_box(), cap: self.cap, ceiling: self.ceiling.clone() })
+        Box::new(Self {
+            inner: self.inner.clone_box(),
+            cap: self.cap,
+            ceiling: self.ceiling.clone(),
+            blind: self.blind.clone(),
+            rate: self.rate.clone(),
+            shortest: self.shortest,
+        })
     }
 
     fn initial_window(&self) -> u64 {

@@ -27,7 +27,6 @@ mod recipe;
 mod send;
 mod sources;
 
-pub use compress::Compression;
 pub use error::{ReceiveError, Violation};
 pub use receive::{FileReceiver, Reply};
 pub use send::{FileSender, SendError, Step};

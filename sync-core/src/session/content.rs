@@ -59,31 +59,30 @@ impl ContentSource {
         path: &SyncPath,
         entry: &Entry,
         base: Option<ContentId>,
-        compress: bool,
+        effort: Effort,
     ) -> Result<Encoded, Unavailable> {
         let Some(id) = entry.content() else { return Err(Unavailable::Changed) };
         let new = match self.contents.get(id) {
             Some(new) => new,
             None => self.read(path, id, entry.content_len())?,
         };
-        Ok(self.encode_bytes(&new, base, compress))
+        Ok(self.encode_bytes(&new, base, effort))
     }
 
     /// The content, if it is in memory.
-    pub(super) fn encode_at_hand(&mut self, id: ContentId, base: Option<ContentId>, compress: bool) -> Option<Encoded> {
+    pub(super) fn encode_at_hand(&mut self, id: ContentId, base: Option<ContentId>, effort: Effort) -> Option<Encoded> {
         let new = self.contents.get(id)?;
-        Some(self.encode_bytes(&new, base, compress))
+        Some(self.encode_bytes(&new, base, effort))
     }
 
-    fn encode_bytes(&mut self, new: &[u8], base: Option<ContentId>, compress: bool) -> Encoded {
+    fn encode_bytes(&mut self, new: &[u8], base: Option<ContentId>, effort: Effort) -> Encoded {
         if let Some(base) = base.and_then(|base| self.contents.get(base)) {
-            let effort = if compress { Effort::Thorough } else { Effort::Fast };
             let delta = self.encoder.encode(&base, new, effort);
             if delta.len() < new.len() {
                 return Encoded::Delta(delta);
             }
         }
-        if compress
+        if effort.compresses()
             && new.len() >= COMPRESS_BYTES_MIN
             && let Some(compressor) = &mut self.compressor
             && let Ok(compressed) = compressor.compress(new)

@@ -35,7 +35,7 @@ use super::{
     prepare::{Prepared, Preparer, Way},
     received::FileNews,
     report::Reporter,
-    streams::{self, FileEnd, FileProgress, FileToSend, HowEnded, LinkSpeed, ToPrepare},
+    streams::{self, FileEnd, FileProgress, FileToSend, HowEnded, ToPrepare},
     taking::Taking,
     windows::Window,
 };
@@ -295,7 +295,6 @@ impl Controller {
     ) -> std::io::Result<Link> {
         let preparer = || Preparer::new(Arc::clone(&self.contents), Arc::clone(&self.root));
         Ok(Link {
-            speed: LinkSpeed::new(&connected.dialed.connection),
             connected,
             preparer: preparer(),
             urgent: streams::preparer("synctl-urgent", preparer(), prepared.clone())?,
@@ -425,7 +424,7 @@ impl Controller {
                 Action::Request(paths) => link.say(&ToAgent::TreeRequest(Bounded::first(paths))),
                 Action::Send { id, urgent, operations } => {
                     self.reporter.sending(id, urgent, &operations);
-                    let way = Way { urgent, compress: link.is_slow() };
+                    let way = Way { urgent, pace: link.pace() };
                     if urgent && link.urgent_waiting == 0 && link.preparer.is_at_hand(&operations) {
                         let prepared = link.preparer.prepare(id, operations, way);
                         self.prepared(prepared, link);
@@ -487,7 +486,7 @@ impl Controller {
         let file = FileToSend {
             session: link.connected.session,
             header: FileHeader { batch: id, path, expected: expected_entry(old.as_ref()), entry, recipe },
-            compress: link.is_slow(),
+            pace: link.pace(),
             root: Arc::clone(&self.root),
             replaced: old.as_ref().and_then(Entry::content),
             past: self.past.clone(),

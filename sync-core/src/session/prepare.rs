@@ -9,8 +9,12 @@ use sync_proto::{
     message::{Batch, BatchId, Blob, Bounded, Content, Expected, Operation, ToAgent},
 };
 
-use super::content::{ContentSource, Encoded, Unavailable};
+use super::{
+    content::{ContentSource, Encoded, Unavailable},
+    pace::Pace,
+};
 use crate::{
+    delta::Effort,
     engine::plan::{Planned, Source, expected},
     replica::contents::Contents,
     sys::DirHandle,
@@ -35,18 +39,17 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Of the batch there is nothing to send.
-    pub(super) fn nothing(id: BatchId, way: Way, unsent: BTreeSet<usize>) -> Self {
-        Self { id, urgent: way.urgent, on_thread: false, frame: None, unsent }
+    pub(super) fn nothing(id: BatchId, urgent: bool, unsent: BTreeSet<usize>) -> Self {
+        Self { id, urgent, on_thread: false, frame: None, unsent }
     }
 }
 
 /// How a batch is to be sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Way {
     /// On the control stream; else on the bundle stream.
     pub(super) urgent: bool,
-    /// Whether the link is slower than compressing.
-    pub(super) compress: bool,
+    pub(super) pace: Pace,
 }
 
 /// Makes messages of operations.
@@ -69,10 +72,11 @@ impl Preparer {
     /// Makes the frame.
     pub(super) fn prepare(&mut self, id: BatchId, planned: Vec<Planned>, way: Way) -> Prepared {
         let all = 0..planned.len();
+        let effort = way.pace.effort();
         let mut operations = Vec::with_capacity(planned.len());
         let mut unsent = BTreeSet::new();
         for (place, operation) in planned.into_iter().enumerate() {
-            match self.operation(operation, way.compress) {
+            match self.operation(operation, effort) {
                 Ok(operation) => operations.push(operation),
                 Err(Unavailable::Changed | Unavailable::Failed(_)) => {
                     unsent.insert(place);
@@ -80,7 +84,7 @@ impl Preparer {
             }
         }
         if operations.is_empty() {
-            return Prepared::nothing(id, way, unsent);
+            return Prepared::nothing(id, way.urgent, unsent);
         }
         // Room for all of it: a frame that grows is copied again and again.
         let mut frame = Vec::with_capacity(operations.iter().map(frame_bytes).sum());
@@ -95,17 +99,17 @@ impl Preparer {
             Err(error) => {
                 // The engine's bounds keep a batch well below a frame's.
                 tracing::error!("a batch could not be sent: {error}");
-                Prepared::nothing(id, way, all.collect())
+                Prepared::nothing(id, way.urgent, all.collect())
             }
         }
     }
 
-    fn operation(&mut self, planned: Planned, compress: bool) -> Result<Operation, Unavailable> {
+    fn operation(&mut self, planned: Planned, effort: Effort) -> Result<Operation, Unavailable> {
         let content = match &planned {
             Planned::Put { path, old, entry, source } => {
                 let base = old.as_ref().and_then(Entry::content).filter(|_| *source == Source::Sender);
                 match sent_file(&planned) {
-                    Some(_) => Some(content(self.source.encode(path, entry, base, compress)?)?),
+                    Some(_) => Some(content(self.source.encode(path, entry, base, effort)?)?),
                     None => None,
                 }
             }

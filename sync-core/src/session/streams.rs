@@ -10,13 +10,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
 use quinn::{Connection, SendStream};
 use sync_proto::{
-    ContentId, SyncPath,
+    ContentId,
     codec::{encode_frame, encode_raw_head},
     limits::{FILE_FRAME_BYTES_MAX, STREAM_HEADER_BYTES_MAX},
     message::{BatchId, FileFrame, FileHeader, Need, SessionId, StreamHeader},
@@ -24,6 +23,7 @@ use sync_proto::{
 use tokio::sync::mpsc;
 
 use super::{
+    pace::Pace,
     past::Past,
     prepare::{Prepared, Preparer, Way},
 };
@@ -33,13 +33,11 @@ use crate::{
     replica::{
         bases::NewBase,
         chunks::ChunkIndex,
-        transfer::{Compression, FileSender, PAGES_IN_FLIGHT_MAX, Step},
+        transfer::{FileSender, PAGES_IN_FLIGHT_MAX, Step},
     },
     sys::DirHandle,
 };
 
-/// A link whose round trip is shorter than this is faster than compressing.
-const COMPRESS_ROUND_TRIP_MIN: Duration = Duration::from_millis(2);
 /// Control goes ahead of everything.
 pub(super) const CONTROL_PRIORITY: i32 = 10;
 /// Small files go ahead of large ones.
@@ -50,25 +48,6 @@ const FILE_PRIORITY: i32 = 0;
 const BUNDLE_FRAMES_MAX: usize = 2;
 /// Frames of a file that wait for the link.
 const FILE_FRAMES_MAX: usize = 2;
-
-/// Whether a link is slower than compressing.
-#[derive(Debug)]
-pub(super) struct LinkSpeed {
-    /// The shortest round trip that was seen: under load it looks longer than it is.
-    round_trip: Duration,
-}
-
-impl LinkSpeed {
-    pub(super) fn new(connection: &Connection) -> Self {
-        Self { round_trip: connection.rtt() }
-    }
-
-    /// Whether it is.
-    pub(super) fn is_slow(&mut self, connection: &Connection) -> bool {
-        self.round_trip = self.round_trip.min(connection.rtt());
-        self.round_trip >= COMPRESS_ROUND_TRIP_MIN
-    }
-}
 
 /// Starts to write frames to the control stream, in order.
 pub(super) fn control(send: SendStream) -> mpsc::UnboundedSender<Vec<u8>> {
@@ -153,11 +132,12 @@ pub(super) fn preparer(
     let (batches, inbox) = crossbeam_channel::unbounded::<ToPrepare>();
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         for ToPrepare { id, operations, way } in inbox {
-            let all = 0..operations.len();
+            let (all, urgent) = (0..operations.len(), way.urgent);
             let prepare = std::panic::AssertUnwindSafe(|| preparer.prepare(id, operations, way));
             // A bug, which has been reported by the panic itself. The batch is tried again; without an answer the session
             // would wait for it for ever.
-            let batch = std::panic::catch_unwind(prepare).unwrap_or_else(|_| Prepared::nothing(id, way, all.collect()));
+            let batch =
+                std::panic::catch_unwind(prepare).unwrap_or_else(|_| Prepared::nothing(id, urgent, all.collect()));
             let batch = Prepared { on_thread: true, ..batch };
             if prepared.send(batch).is_err() {
                 return;
@@ -198,7 +178,7 @@ pub(super) struct FileProgress {
 pub(super) struct FileToSend {
     pub(super) session: SessionId,
     pub(super) header: FileHeader,
-    pub(super) compress: bool,
+    pub(super) pace: Pace,
     pub(super) root: Arc<DirHandle>,
     /// The content that the receiver has there.
     pub(super) replaced: Option<ContentId>,
@@ -239,8 +219,9 @@ impl FileToSend {
         if let Some(cuts) = self.replaced_cuts().filter(|_| !self.resumes) {
             return Said::Known(cuts);
         }
+        let is_slow = self.pace.effort().compresses();
         let promises = |chunks: &Arc<ChunkIndex>| {
-            source.is_some_and(|source| chunks.is_promising(source, self.header.entry.content_len(), self.compress))
+            source.is_some_and(|source| chunks.is_promising(source, self.header.entry.content_len(), is_slow))
         };
         if self.header.recipe || self.past.chunks.as_ref().is_some_and(promises) { Said::Recipe } else { Said::Whole }
     }
@@ -346,7 +327,7 @@ fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frame
         return false;
     };
     let len = entry.content_len();
-    let compress = if file.compress { Compression::On } else { Compression::Off };
+    let effort = file.pace.effort();
     let (mut next_base, is_written) = file.next_base(&source);
     // What shares its blocks with the file does not change any more.
     let source = next_base.as_ref().filter(|_| !is_written).and_then(|base| base.reader().ok()).unwrap_or(source);
@@ -356,13 +337,13 @@ fn read_file(file: &FileToSend, needs: &crossbeam_channel::Receiver<Need>, frame
         copy: next_base.as_mut().filter(|_| is_written),
     };
     let sender = match said {
-        Said::Against(base) => FileSender::against(source, len, content, Box::new(base), compress).ok(),
-        Said::Known(cuts) => Some(FileSender::known(source, len, content, &cuts, compress)),
-        Said::Recipe => Some(FileSender::new(source, len, content, true, compress)),
-        Said::Whole => Some(FileSender::new(source, len, content, false, compress)),
+        Said::Against(base) => FileSender::against(source, len, content, Box::new(base), effort).ok(),
+        Said::Known(cuts) => Some(FileSender::known(source, len, content, &cuts, effort)),
+        Said::Recipe => Some(FileSender::new(source, len, content, true, effort)),
+        Said::Whole => Some(FileSender::new(source, len, content, false, effort)),
     };
     let (sent, cuts) = match sender {
-        Some(mut sender) => (send_frames(&mut sender, path, needs, frames), sender.cuts()),
+        Some(mut sender) => (send_frames(&mut sender, file, needs, frames), sender.cuts()),
         None => (Sent::Unreadable, None),
     };
     if let (Sent::Whole, Some(base)) = (sent, next_base) {
@@ -386,7 +367,7 @@ enum Sent {
 /// Sends what a sender makes.
 fn send_frames<R: std::io::Read>(
     sender: &mut FileSender<R>,
-    path: &SyncPath,
+    file: &FileToSend,
     needs: &crossbeam_channel::Receiver<Need>,
     frames: &mpsc::Sender<Pieces>,
 ) -> Sent {
@@ -397,6 +378,7 @@ fn send_frames<R: std::io::Read>(
                 return Sent::GivenUp;
             }
         }
+        sender.set_effort(file.pace.effort());
         match sender.next() {
             Ok(Step::Send(frame)) => {
                 let aborted = frame == FileFrame::Abort;
@@ -416,7 +398,7 @@ fn send_frames<R: std::io::Read>(
             Ok(Step::Done) => return Sent::Whole,
             // The next step says so to the receiver.
             Err(error) => {
-                tracing::debug!(%path, "{error}");
+                tracing::debug!(path = %file.header.path, "{error}");
                 given_up = Sent::Unreadable;
             }
         }

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sync_core::session::event::Event;
@@ -26,6 +26,8 @@ struct State {
     ways: Mutex<HashMap<SocketAddr, Arc<Way>>>,
     to_agent_bytes: AtomicU64,
     over: AtomicBool,
+    /// How long a byte takes, in each direction.
+    byte: Duration,
 }
 
 struct Way {
@@ -35,11 +37,20 @@ struct Way {
 
 impl Proxy {
     pub(super) fn start(agent: SocketAddr) -> Self {
+        Self::start_with(agent, Duration::ZERO)
+    }
+
+    /// The same, with so many bytes a second in each direction. What is too much waits in a socket, or is lost.
+    pub(super) fn start_slow(agent: SocketAddr, bytes_per_second: u32) -> Self {
+        Self::start_with(agent, Duration::from_secs(1) / bytes_per_second)
+    }
+
+    fn start_with(agent: SocketAddr, byte: Duration) -> Self {
         let front = UdpSocket::bind("127.0.0.1:0").unwrap();
         front.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let address = front.local_addr().unwrap();
         let (ways, to_agent_bytes, over) = Default::default();
-        let state = Arc::new(State { front, agent, ways, to_agent_bytes, over });
+        let state = Arc::new(State { front, agent, ways, to_agent_bytes, over, byte });
         let forward = Arc::clone(&state);
         std::thread::spawn(move || forward.to_agent());
         Self { address, state }
@@ -65,7 +76,7 @@ impl Drop for Proxy {
 
 impl State {
     fn to_agent(self: Arc<Self>) {
-        let mut buffer = vec![0; 65536];
+        let (mut buffer, mut free) = (vec![0; 65536], Instant::now());
         while !self.over.load(Ordering::Acquire) {
             let Ok((len, from)) = self.front.recv_from(&mut buffer) else { continue };
             let way = Arc::clone(self.ways.lock().unwrap().entry(from).or_insert_with(|| {
@@ -77,6 +88,7 @@ impl State {
                 std::thread::spawn(move || state.to_controller(&back, from));
                 way
             }));
+            self.carry(len, &mut free);
             if !way.dark.load(Ordering::Acquire) {
                 self.to_agent_bytes.fetch_add(len as u64, Ordering::Relaxed);
                 let _ = way.back.send(&buffer[..len]);
@@ -84,10 +96,18 @@ impl State {
         }
     }
 
+    /// Takes as long as so many bytes do, after those before them.
+    fn carry(&self, len: usize, free: &mut Instant) {
+        let now = Instant::now();
+        *free = (*free).max(now) + self.byte * u32::try_from(len).unwrap();
+        std::thread::sleep(free.saturating_duration_since(now));
+    }
+
     fn to_controller(&self, way: &Way, to: SocketAddr) {
-        let mut buffer = vec![0; 65536];
+        let (mut buffer, mut free) = (vec![0; 65536], Instant::now());
         while !self.over.load(Ordering::Acquire) {
             let Ok(len) = way.back.recv(&mut buffer) else { continue };
+            self.carry(len, &mut free);
             if !way.dark.load(Ordering::Acquire) {
                 let _ = self.front.send_to(&buffer[..len], to);
             }

@@ -10,6 +10,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::blind::Told;
+
 /// How long what is sent may wait in queues.
 const QUEUE_MAX: Duration = Duration::from_millis(6);
 /// The ceiling is never lower, in bytes.
@@ -78,6 +80,19 @@ impl Ceiling {
         self.bytes
     }
 
+    /// Begins with what a link has told, before anything was found to wait.
+    pub(super) fn begin(&mut self, now: Instant, base: Duration, told: Told) {
+        if let Told::Carries(rate) = told
+            && rate < FAST
+            && self.bytes == u64::MAX
+            && self.lifted_until.is_none()
+        {
+            self.bytes = ((rate * round_trip_max(base)) as u64).max(FLOOR_BYTES);
+            // What leaves now finds the queue empty that it fills.
+            (self.since, self.span) = (Some(now + base), None);
+        }
+    }
+
     pub(super) fn on_answer(&mut self, answer: &Answer) {
         if self.lifted_until.is_some_and(|until| answer.now < until) {
             return;
@@ -140,6 +155,11 @@ impl Ceiling {
         let floor = if rate >= FAST { FAST_BYTES } else { FLOOR_BYTES };
         self.bytes = fits.min(answer.window).max(floor);
     }
+}
+
+/// The longest round trip that is let, in seconds, where it takes `base` at least.
+pub(super) fn round_trip_max(base: Duration) -> f64 {
+    (base + QUEUE_MAX).as_secs_f64()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use sync_proto::{
 };
 
 use super::{compress::Compressor, send::Source, sources::ReadSeek};
-use crate::delta::{Effort, Encoder, Landmarks, common_prefix};
+use crate::delta::{Encoder, Landmarks, common_prefix};
 
 /// The new content and the base are compared so many bytes at a time.
 const COMPARE_BYTES: usize = 256 << 10;
@@ -56,7 +56,6 @@ pub(super) struct Against {
     /// How much was not found where it was expected, in bytes.
     strayed: u64,
     encoder: Encoder,
-    effort: Effort,
     /// Made, and not yet handed out.
     ready: VecDeque<FileFrame>,
 }
@@ -69,7 +68,7 @@ struct Stretch {
 }
 
 impl Against {
-    pub(super) fn new(mut base: Box<dyn ReadSeek>, effort: Effort) -> io::Result<Self> {
+    pub(super) fn new(mut base: Box<dyn ReadSeek>) -> io::Result<Self> {
         let base_len = base.seek(io::SeekFrom::End(0))?;
         Ok(Self {
             base,
@@ -80,7 +79,6 @@ impl Against {
             landmarks: None,
             strayed: 0,
             encoder: Encoder::new(),
-            effort,
             ready: VecDeque::new(),
         })
     }
@@ -157,7 +155,7 @@ impl Against {
             let reach = slack + len + (self.at.min(self.base_len) - start) as usize;
             let base = self.read(start, reach.min(WINDOW_BASE_BYTES_MAX))?;
             let new = self.window.get(..len).unwrap_or_default();
-            let Some(window) = self.encoder.encode_window(&base, new, self.effort) else { break };
+            let Some(window) = self.encoder.encode_window(&base, new, compressor.effort()) else { break };
             if goes_on.is_none() && window.fresh.len() >= FAR_BYTES_MIN {
                 let start = window.fresh.start;
                 if let Some((place, there)) = self.landmark(window.fresh)? {

@@ -6,6 +6,8 @@ use sync_proto::{
 };
 use zstd_safe::CCtx;
 
+use crate::delta::Effort;
+
 /// Fast enough to keep a link of some gigabits busy with source code.
 const LEVEL: i32 = 3;
 
@@ -15,19 +17,10 @@ const SAVING_MIN: usize = 16;
 /// After blocks that did not get smaller, at most this many go as they are before the next try.
 const SKIP_BLOCKS_MAX: u32 = 32;
 
-/// Whether blocks are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compression {
-    /// Never: the link is faster than the processor.
-    Off,
-    /// Where it helps: content that does not get smaller is soon left alone.
-    #[default]
-    On,
-}
-
-/// Makes frames of blocks.
+/// Makes frames of blocks: compressed where the link is worth it, and where it helps. Content that does not get smaller is soon left alone.
 pub(super) struct Compressor {
-    /// `None`: nothing is compressed.
+    effort: Effort,
+    /// Made when it is needed first.
     context: Option<CCtx<'static>>,
     /// How many blocks go as they are before the next try.
     skip: u32,
@@ -36,13 +29,17 @@ pub(super) struct Compressor {
 }
 
 impl Compressor {
-    pub(super) fn new(compression: Compression) -> Self {
-        let context = match compression {
-            Compression::Off => None,
-            // No memory for a context: content goes as it is.
-            Compression::On => CCtx::try_create(),
-        };
-        Self { context, skip: 0, skipped_last: 0 }
+    pub(super) fn new(effort: Effort) -> Self {
+        Self { effort, context: None, skip: 0, skipped_last: 0 }
+    }
+
+    pub(super) fn effort(&self) -> Effort {
+        self.effort
+    }
+
+    /// From here on.
+    pub(super) fn set_effort(&mut self, effort: Effort) {
+        self.effort = effort;
     }
 
     /// The frame for a block of at most [`BLOCK_BYTES_MAX`] bytes.
@@ -56,11 +53,18 @@ impl Compressor {
 
     /// The block as a zstd frame; `None` where that is not tried or saves too little.
     fn try_compress(&mut self, block: &[u8]) -> Option<Vec<u8>> {
-        let context = self.context.as_mut()?;
+        if !self.effort.compresses() {
+            return None;
+        }
         if self.skip > 0 {
             self.skip -= 1;
             return None;
         }
+        if self.context.is_none() {
+            self.context = CCtx::try_create();
+        }
+        // No memory for a context: content goes as it is.
+        let context = self.context.as_mut()?;
         // Room for what is worth it and no more: zstd gives up as soon as it is used up.
         let mut bytes = Vec::with_capacity(block.len() - block.len().div_ceil(SAVING_MIN));
         if context.compress(&mut bytes, block, LEVEL).is_err() {

@@ -8,13 +8,7 @@ use sync_proto::{
     message::{FileFrame, Need},
 };
 
-use super::{
-    against::Against,
-    compress::{Compression, Compressor},
-    known::Known,
-    recipe::Recipe,
-    sources::ReadSeek,
-};
+use super::{against::Against, compress::Compressor, known::Known, recipe::Recipe, sources::ReadSeek};
 use crate::{
     chunk::{Cuts, sizes},
     delta::Effort,
@@ -103,9 +97,9 @@ impl<R> std::fmt::Debug for FileSender<R> {
 impl<R: Read> FileSender<R> {
     /// Sends what `source` gives, which is to be `len` bytes long and to have the hash `content`. `recipe` as in the
     /// file's header.
-    pub fn new(source: R, len: u64, content: ContentId, recipe: bool, compress: Compression) -> Self {
+    pub fn new(source: R, len: u64, content: ContentId, recipe: bool, effort: Effort) -> Self {
         let way = if recipe { Way::Recipe(Recipe::new(len)) } else { Way::Whole };
-        Self::begin(source, len, content, way, compress)
+        Self::begin(source, len, content, way, effort)
     }
 
     /// Sends it against `base`, which has the content of the file that the receiver has at its path. The header says that
@@ -115,29 +109,30 @@ impl<R: Read> FileSender<R> {
         len: u64,
         content: ContentId,
         base: Box<dyn ReadSeek>,
-        compress: Compression,
+        effort: Effort,
     ) -> io::Result<Self> {
-        let effort = match compress {
-            Compression::Off => Effort::Fast,
-            Compression::On => Effort::Thorough,
-        };
-        let way = Way::Against(Box::new(Against::new(base, effort)?));
-        Ok(Self::begin(source, len, content, way, compress))
+        let way = Way::Against(Box::new(Against::new(base)?));
+        Ok(Self::begin(source, len, content, way, effort))
     }
 
     /// Sends it against a file of these chunks, which the receiver has at its path. As above.
-    pub fn known(source: R, len: u64, content: ContentId, replaced: &Cuts, compress: Compression) -> Self {
-        Self::begin(source, len, content, Way::Known(Box::new(Known::new(replaced))), compress)
+    pub fn known(source: R, len: u64, content: ContentId, replaced: &Cuts, effort: Effort) -> Self {
+        Self::begin(source, len, content, Way::Known(Box::new(Known::new(replaced))), effort)
     }
 
-    fn begin(source: R, len: u64, content: ContentId, way: Way, compress: Compression) -> Self {
+    fn begin(source: R, len: u64, content: ContentId, way: Way, effort: Effort) -> Self {
         Self {
             source: Source { reader: source, len, read: 0, hasher: blake3::Hasher::new() },
             content,
             way,
-            compressor: Compressor::new(compress),
+            compressor: Compressor::new(effort),
             state: State::Sending,
         }
+    }
+
+    /// From the next frame that is made: the link may turn out to be another than it was taken for.
+    pub fn set_effort(&mut self, effort: Effort) {
+        self.compressor.set_effort(effort);
     }
 
     /// How many bytes of the file have been read.

@@ -10,6 +10,7 @@ use sync_proto::{
 };
 
 use super::*;
+use crate::delta::Effort;
 
 fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; len];
@@ -48,7 +49,8 @@ fn header(content: ContentId, len: u64, recipe: bool) -> FileHeader {
 #[derive(Clone, Default)]
 struct Way {
     recipe: bool,
-    compression: Compression,
+    /// For a link that is faster than compressing.
+    fast: bool,
     stood: Vec<u8>,
     resources: Vec<Vec<u8>>,
 }
@@ -72,7 +74,8 @@ fn resources(contents: &[Vec<u8>]) -> Vec<Box<dyn ReadSeek>> {
 /// they can.
 fn check(content: &[u8], way: &Way) -> Cost {
     let len = content.len() as u64;
-    let mut sender = FileSender::new(content, len, id(content), way.recipe, way.compression);
+    let effort = if way.fast { Effort::Fast } else { Effort::Thorough };
+    let mut sender = FileSender::new(content, len, id(content), way.recipe, effort);
     let out = Cursor::new(way.stood.clone());
     let mut receiver =
         FileReceiver::new(&header(id(content), len, way.recipe), out, resources(&way.resources)).unwrap();
@@ -159,12 +162,27 @@ fn what_repeats_within_a_file_goes_once() {
 }
 
 #[test]
+fn a_link_that_turns_out_slow_is_compressed_for_from_there_on() {
+    let content = vec![7; 4 * BLOCK_BYTES_MAX];
+    let mut sender = FileSender::new(&content[..], content.len() as u64, id(&content), false, Effort::Fast);
+    let mut compressed = Vec::new();
+    for effort in [Effort::Fast, Effort::Thorough, Effort::Fast, Effort::Medium] {
+        sender.set_effort(effort);
+        match sender.next().unwrap() {
+            Step::Send(frame) => compressed.push(matches!(frame, FileFrame::Zstd { .. })),
+            step => panic!("{step:?}"),
+        }
+    }
+    assert_eq!(compressed, [false, true, false, true]);
+}
+
+#[test]
 fn content_is_compressed_where_that_helps() {
     let text: Vec<u8> = (0_u32..600_000).flat_map(|number| format!("line {number}\n").into_bytes()).collect();
     for recipe in [false, true] {
         let cost = check(&text, &Way { recipe, ..Way::default() });
         assert!(cost.wire < text.len() / 3, "{} of {}", cost.wire, text.len());
-        let off = check(&text, &Way { recipe, compression: Compression::Off, ..Way::default() });
+        let off = check(&text, &Way { recipe, fast: true, ..Way::default() });
         assert_eq!(off.wire, text.len());
     }
     let mixed = [noise(3 << 20, 1), text].concat();
@@ -208,7 +226,7 @@ proptest! {
 #[test]
 fn a_sender_waits_with_three_pages_in_memory() {
     let content = noise(60 << 20, 5);
-    let mut sender = FileSender::new(&content[..], content.len() as u64, id(&content), true, Compression::Off);
+    let mut sender = FileSender::new(&content[..], content.len() as u64, id(&content), true, Effort::Fast);
     for _ in 0..PAGES_IN_FLIGHT_MAX {
         assert!(matches!(sender.next().unwrap(), Step::Send(FileFrame::Recipe(_))));
     }
@@ -232,7 +250,7 @@ fn a_file_that_changed_ends_in_an_abort() {
     let content = noise(100_000, 1);
     for recipe in [false, true] {
         let check = |source: &[u8], len: usize, last: FileFrame| {
-            let mut sender = FileSender::new(source, len as u64, id(&content), recipe, Compression::On);
+            let mut sender = FileSender::new(source, len as u64, id(&content), recipe, Effort::Thorough);
             let mut steps = frames(&mut sender);
             if let Some(Ok(Step::AwaitNeed)) = steps.last() {
                 let missing = Blob::new(vec![0]).unwrap();
@@ -260,7 +278,7 @@ fn a_file_that_cannot_be_read_ends_in_an_abort() {
         }
     }
     for recipe in [false, true] {
-        let mut sender = FileSender::new(Failing, 100_000, id(b""), recipe, Compression::Off);
+        let mut sender = FileSender::new(Failing, 100_000, id(b""), recipe, Effort::Fast);
         let steps = frames(&mut sender);
         assert!(
             matches!(&steps[..], [Err(SendError::Read(_)), Ok(Step::Send(FileFrame::Abort)), Ok(Step::Done)]),
@@ -273,7 +291,7 @@ fn a_file_that_cannot_be_read_ends_in_an_abort() {
 fn answers_out_of_turn_are_refused() {
     let content = noise(100_000, 1);
     let need = |page, missing: &[u8]| Need { batch: BatchId(0), page, missing: Blob::new(missing.to_vec()).unwrap() };
-    let mut sender = FileSender::new(&content[..], 100_000, id(&content), true, Compression::Off);
+    let mut sender = FileSender::new(&content[..], 100_000, id(&content), true, Effort::Fast);
     assert!(matches!(sender.need(&need(0, &[])), Err(SendError::UnexpectedNeed { page: 0 })));
     let Step::Send(FileFrame::Recipe(page)) = sender.next().unwrap() else { panic!() };
     assert!(page.chunks.len() < 8);
@@ -282,7 +300,7 @@ fn answers_out_of_turn_are_refused() {
     assert!(matches!(sender.need(&need(0, &[0xff])), Err(SendError::MalformedNeed { page: 0 })));
     sender.need(&need(0, &[1])).unwrap();
     assert!(matches!(sender.need(&need(0, &[1])), Err(SendError::UnexpectedNeed { page: 0 })));
-    let mut plain = FileSender::new(&content[..], 100_000, id(&content), false, Compression::Off);
+    let mut plain = FileSender::new(&content[..], 100_000, id(&content), false, Effort::Fast);
     assert!(matches!(plain.need(&need(0, &[1])), Err(SendError::UnexpectedNeed { page: 0 })));
 }
 

@@ -15,9 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::session::{
     announced::Announced,
     connect::{Connected, frame},
+    pace::Pace,
     prepare::Preparer,
     received::FileNews,
-    streams::{FileEnd, LinkSpeed, ToPrepare},
+    streams::{FileEnd, ToPrepare},
 };
 
 /// Most questions of users that the agent has not answered.
@@ -26,7 +27,6 @@ const QUESTIONS_MAX: usize = 8;
 /// See the module.
 pub(super) struct Link {
     pub(super) connected: Connected,
-    pub(super) speed: LinkSpeed,
     /// Prepares what is at hand in memory, right here.
     pub(super) preparer: Preparer,
     /// Prepares what has to be read, on a thread each for the two streams.
@@ -74,8 +74,8 @@ impl Link {
         Some(answered)
     }
 
-    /// Whether the link is slower than compressing.
-    pub(super) fn is_slow(&mut self) -> bool {
-        self.speed.is_slow(&self.connected.dialed.connection)
+    /// How much time content may take.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::of(&self.connected.dialed.connection)
     }
 }

@@ -28,11 +28,13 @@ use sync_proto::{
 use tokio::sync::mpsc;
 
 use crate::{
+    delta::Effort,
     replica::{contents::Contents, problem},
     session::{
         content::{ContentSource, Encoded, Unavailable},
+        pace::Pace,
         past::Past,
-        streams::{self, FileEnd, FileToSend, LinkSpeed},
+        streams::{self, FileEnd, FileToSend},
     },
     sys::{DirHandle, Kind},
 };
@@ -56,7 +58,7 @@ pub(super) struct Supplier {
     past: Past,
     connection: Connection,
     session: SessionId,
-    speed: LinkSpeed,
+    pace: Pace,
     /// A thread each, so that what is urgent does not wait for bulk.
     urgent: crossbeam_channel::Sender<ToGive>,
     bulk: crossbeam_channel::Sender<ToGive>,
@@ -78,7 +80,7 @@ pub(super) struct Supplied {
 /// A request on its way to a thread.
 struct ToGive {
     fetch: Fetch,
-    compress: bool,
+    pace: Pace,
     /// On the control stream; else on the bundle stream.
     on_control: bool,
 }
@@ -126,7 +128,7 @@ impl Supplier {
             past,
             connection: connection.clone(),
             session,
-            speed: LinkSpeed::new(connection),
+            pace: Pace::of(connection),
             said: said.clone(),
             open: Arc::clone(&open),
             needs: HashMap::new(),
@@ -149,8 +151,7 @@ impl Supplier {
             // Only the executable bit has changed.
             return None;
         }
-        let compress = self.speed.is_slow(&self.connection);
-        let encoded = self.source.encode_at_hand(*content, base, compress)?;
+        let encoded = self.source.encode_at_hand(*content, base, self.pace.effort())?;
         let blob = |bytes| Blob::new(bytes).ok();
         let pushed = match (encoded, base) {
             (Encoded::Raw(bytes), _) => Pushed::Raw(blob(bytes)?),
@@ -179,8 +180,8 @@ impl Supplier {
             Some(wanted) if wanted.entry.content_len() > FETCHED_FILE_BYTES_MAX => self.stream(fetch.id, wanted),
             _ => {
                 let urgent = fetch.urgent;
-                let compress = self.speed.is_slow(&self.connection);
-                let request = ToGive { fetch, compress, on_control: urgent && bytes <= URGENT_BYTES_MAX };
+                let request =
+                    ToGive { fetch, pace: self.pace.clone(), on_control: urgent && bytes <= URGENT_BYTES_MAX };
                 // A thread that is gone has no session any more.
                 let _ = if urgent { &self.urgent } else { &self.bulk }.send(request);
                 Ok(())
@@ -197,7 +198,7 @@ impl Supplier {
         let file = FileToSend {
             session: self.session,
             header: FileHeader { batch: id, path, expected: Expected::Nothing, entry, recipe: base.is_some() },
-            compress: self.speed.is_slow(&self.connection),
+            pace: self.pace.clone(),
             root: Arc::clone(&self.root),
             replaced: base,
             past: self.past.clone(),
@@ -245,10 +246,10 @@ impl Supplier {
 
 /// Answers one request. `None`: nobody wants to know any more.
 fn give(source: &mut ContentSource, request: ToGive, outlet: &Outlet) -> Option<()> {
-    let ToGive { fetch: Fetch { id, files, .. }, compress, on_control } = request;
+    let ToGive { fetch: Fetch { id, files, .. }, pace, on_control } = request;
     let (mut first, mut contents, mut bytes) = (0, Vec::new(), 0);
     for wanted in files.iter() {
-        let supply = catch_unwind(AssertUnwindSafe(|| supply(source, wanted, compress)));
+        let supply = catch_unwind(AssertUnwindSafe(|| supply(source, wanted, pace.effort())));
         // A bug, which has been reported by the panic itself.
         let supply = supply.unwrap_or_else(|_| failed(wanted, ProblemKind::Io, "it can't be read because of a bug"));
         if bytes > 0 && bytes + size(&supply) > FRAME_CONTENT_BYTES {
@@ -282,10 +283,10 @@ impl Outlet {
     }
 }
 
-fn supply(source: &mut ContentSource, wanted: &Wanted, compress: bool) -> Supply {
+fn supply(source: &mut ContentSource, wanted: &Wanted, effort: Effort) -> Supply {
     let Wanted { path, entry, base } = wanted;
     let too_long = |_| failed(wanted, ProblemKind::TooLarge, "too long to be sent in one piece");
-    match source.encode(path, entry, *base, compress) {
+    match source.encode(path, entry, *base, effort) {
         Ok(Encoded::Raw(bytes)) => Blob::new(bytes).map_or_else(too_long, Supply::Raw),
         Ok(Encoded::Zstd(bytes)) => Blob::new(bytes).map_or_else(too_long, Supply::Zstd),
         Ok(Encoded::Delta(bytes)) => Blob::new(bytes).map_or_else(too_long, Supply::Delta),

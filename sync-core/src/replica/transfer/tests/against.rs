@@ -18,9 +18,9 @@ struct Said {
     blocks: usize,
 }
 
-fn frames(base: &[u8], new: &[u8], compression: Compression) -> Vec<FileFrame> {
+fn frames(base: &[u8], new: &[u8], effort: Effort) -> Vec<FileFrame> {
     let base = Box::new(Cursor::new(base.to_vec()));
-    let mut sender = FileSender::against(new, new.len() as u64, id(new), base, compression).unwrap();
+    let mut sender = FileSender::against(new, new.len() as u64, id(new), base, effort).unwrap();
     let mut frames = Vec::new();
     loop {
         // The window, and the frames of a window that is said as it is.
@@ -44,8 +44,8 @@ fn receive(base: Option<&[u8]>, new: &[u8], frames: &[FileFrame]) -> Result<(), 
 }
 
 fn check(base: &[u8], new: &[u8]) -> Said {
-    receive(Some(base), new, &frames(base, new, Compression::On)).unwrap();
-    let frames = frames(base, new, Compression::Off);
+    receive(Some(base), new, &frames(base, new, Effort::Thorough)).unwrap();
+    let frames = frames(base, new, Effort::Fast);
     receive(Some(base), new, &frames).unwrap();
     let mut said = Said::default();
     for frame in &frames {
@@ -120,7 +120,7 @@ fn what_is_appended_is_not_worth_reading_all_of_a_large_file() {
     let new = [&base[..], &noise(100_000, 2)].concat();
     let read = Arc::<AtomicUsize>::default();
     let counted = Box::new(Counted(Cursor::new(base), Arc::clone(&read)));
-    let mut sender = FileSender::against(&new[..], new.len() as u64, id(&new), counted, Compression::Off).unwrap();
+    let mut sender = FileSender::against(&new[..], new.len() as u64, id(&new), counted, Effort::Fast).unwrap();
     while let Step::Send(frame) = sender.next().unwrap() {
         assert!(!matches!(frame, FileFrame::Abort));
     }
@@ -151,7 +151,7 @@ fn a_delta_too_long_for_a_frame_is_said_in_parts() {
 fn another_file_than_the_senders_is_found_out() {
     let base = noise(3 << 20, 1);
     let new = [&base[..1 << 20], b"new", &base[1 << 20..]].concat();
-    let frames = frames(&base, &new, Compression::Off);
+    let frames = frames(&base, &new, Effort::Fast);
     let mut other = base.clone();
     other[5] ^= 1;
     for there in [None, Some(&other[..]), Some(&base[..1000]), Some(&[])] {
@@ -166,7 +166,7 @@ fn a_file_that_changes_while_it_is_read_is_given_up() {
     let new = [&base[..], b"new"].concat();
     let against = |source: &[u8], len| {
         let base = Box::new(Cursor::new(base.clone()));
-        let mut sender = FileSender::against(source, len as u64, id(&new), base, Compression::Off).unwrap();
+        let mut sender = FileSender::against(source, len as u64, id(&new), base, Effort::Fast).unwrap();
         let mut last = None;
         while let Step::Send(frame) = sender.next().unwrap() {
             last = Some(frame);
@@ -266,7 +266,7 @@ proptest! {
             let put = if from_base { base[..inserted.min(len)].to_vec() } else { noise(inserted, place as u64) };
             new.splice(place..end, put);
         }
-        let compression = if thorough { Compression::On } else { Compression::Off };
-        receive(Some(&base), &new, &frames(&base, &new, compression)).unwrap();
+        let effort = if thorough { Effort::Thorough } else { Effort::Fast };
+        receive(Some(&base), &new, &frames(&base, &new, effort)).unwrap();
     }
 }

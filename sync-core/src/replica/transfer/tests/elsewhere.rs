@@ -37,7 +37,7 @@ fn check(new: &[u8], said: &[u8], real: &[u8]) -> (u64, usize) {
     let reads = Arc::default();
     let there = There { said: said.to_vec(), real: real.to_vec(), reads: Arc::clone(&reads) };
     let len = new.len() as u64;
-    let mut sender = FileSender::new(new, len, id(new), true, Compression::Off);
+    let mut sender = FileSender::new(new, len, id(new), true, Effort::Fast);
     let mut receiver = FileReceiver::new(&header(id(new), len, true), Cursor::new(Vec::new()), Vec::new()).unwrap();
     receiver.take_from(Box::new(there));
     loop {
@@ -117,7 +117,7 @@ fn cuts(bytes: &[u8]) -> Cuts {
 /// Says `new` by the chunks of `old`: bytes of content on the wire, and frames.
 fn known(old: &[u8], new: &[u8]) -> (usize, usize) {
     let len = new.len() as u64;
-    let mut sender = FileSender::known(new, len, id(new), &cuts(old), Compression::Off);
+    let mut sender = FileSender::known(new, len, id(new), &cuts(old), Effort::Fast);
     let mut receiver =
         FileReceiver::new(&header(id(new), len, false), Cursor::new(Vec::new()), resources(&[old.to_vec()])).unwrap();
     let (mut wire, mut frames) = (0, 0);
@@ -164,7 +164,7 @@ fn by_the_chunks_of_the_version_before_only_what_has_changed_goes() {
 fn where_the_version_before_is_another_it_is_found_out() {
     let (old, other) = (noise(2 << 20, 1), noise(2 << 20, 2));
     let len = old.len() as u64;
-    let mut sender = FileSender::known(&old[..], len, id(&old), &cuts(&old), Compression::Off);
+    let mut sender = FileSender::known(&old[..], len, id(&old), &cuts(&old), Effort::Fast);
     let mut receiver =
         FileReceiver::new(&header(id(&old), len, false), Cursor::new(Vec::new()), resources(&[other])).unwrap();
     let last = loop {
