@@ -27,6 +27,7 @@ mod streams;
 mod taking;
 mod tell;
 mod versions;
+mod watched;
 mod windows;
 
 use std::{
@@ -48,9 +49,9 @@ use self::{
     flushes::Flushes,
     mailbox::Mailbox,
     memory::Memory,
-    past::Past,
     report::Reporter,
     taking::Taking,
+    watched::{Watched, Watching},
     windows::Window,
 };
 pub use self::{
@@ -61,15 +62,7 @@ use crate::{
     engine::{Engine, GONE_PERCENT_MAX, Keep, Mode, NotSettled, view::View},
     ignore::{IgnoreError, Protected, Rules},
     link::Credentials,
-    replica::{
-        Replica, ReplicaOptions,
-        bases::{BASES_BYTES_MAX, Bases},
-        chunks::ChunkIndex,
-        commit::{CommitOptions, Committer, OpenError},
-        contents::Contents,
-        repository::Repository,
-    },
-    sys::DirHandle,
+    replica::{commit::OpenError, contents::Contents},
     tree::Tree,
 };
 
@@ -253,14 +246,6 @@ struct Known {
     problems: Vec<event::PathProblem>,
 }
 
-/// What is kept in `state_dir` of the large files of `root`. Without it more travels, and that is all. `key` says which root,
-/// and which destination: no agent is told of chunks that another one has.
-fn past(state_dir: &Path, key: &[u8], root: &DirHandle) -> Past {
-    let Ok(home) = DirHandle::open_root(state_dir) else { return Past::default() };
-    let chunks = root.try_clone().and_then(|root| ChunkIndex::among(&home, key, root));
-    Past { bases: Bases::open(&home, BASES_BYTES_MAX).ok().map(Arc::new), chunks: chunks.ok().map(Arc::new) }
-}
-
 impl Session {
     /// Starts to keep `destination` like `source`, until [`Session::stop`]. Runs on the tokio runtime of the caller.
     ///
@@ -305,29 +290,22 @@ impl Session {
         let shared = Arc::new(Shared { destination: shown.clone(), started: Instant::now(), status: Mutex::default() });
         let (sender, events) = queue::queue();
         let (requests, inbox) = mpsc::unbounded_channel();
-        let past_at = state_dir.clone();
-        let key = [alpha.as_os_str().as_encoded_bytes(), b"\0", shown.as_bytes()].concat();
-        let mut memory = Memory::new(state_dir, &alpha, sender.clone());
         let mailbox = Arc::new(Mailbox::default());
         let contents = Arc::new(Contents::new(CONTENTS_BYTES_MAX));
-        let (sink, keep) = (Arc::clone(&mailbox), Arc::clone(&contents));
-        let observe = move || {
-            let unreadable = |source| StartError::Source { path: alpha.clone(), source };
-            // A person's files: what was done is on the disk before anybody believes it.
-            let open = || Committer::open(&alpha, CommitOptions::for_a_person(protected)).map(Arc::new);
-            let committer = is_two_way.then(open).transpose()?;
-            let hint = memory.hint();
-            let (committed, repository) = (committer.clone(), Repository::around(&alpha));
-            let options = ReplicaOptions { rules, contents: Some(keep), hint, committer: committed, repository };
-            let root = DirHandle::open_root(&alpha).map_err(unreadable)?;
-            let replica =
-                Replica::start(&alpha, options, move |observation| sink.put(observation)).map_err(unreadable)?;
-            let past = past_at.map_or_else(Past::default, |dir| past(&dir, &key, &root));
-            Ok::<_, StartError>((memory, root, replica, committer, past))
+        let watched = Watched {
+            key: [alpha.as_os_str().as_encoded_bytes(), b"\0", shown.as_bytes()].concat(),
+            memory: Memory::new(state_dir.clone(), &alpha, sender.clone()),
+            alpha,
+            state_dir,
+            rules,
+            protected: is_two_way.then_some(protected),
+            mailbox: Arc::clone(&mailbox),
+            contents: Arc::clone(&contents),
         };
         // What is known of the past may be long to read.
-        let (memory, root, replica, committer, past) =
-            tokio::task::spawn_blocking(observe).await.map_err(|error| StartError::System(error.to_string()))??;
+        let Watching { memory, root, replica, committer, past } = tokio::task::spawn_blocking(|| watched.begin())
+            .await
+            .map_err(|error| StartError::System(error.to_string()))??;
         let mut engine = Engine::new(mode);
         engine.set_gone_percent_max(gone_percent_max);
         let controller = Controller {

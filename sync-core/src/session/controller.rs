@@ -3,21 +3,23 @@
 //! Everything is decided here, one thing at a time, by the engine; whatever waits for a disk or a link does so elsewhere and
 //! comes back as an input. What comes from beta for alpha goes through `taking`.
 
+mod actions;
+mod alpha;
 mod heard;
 mod link;
 mod requests;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use sync_proto::{
-    Entry, SyncPath,
+    SyncPath,
     limits::{CONTENT_STREAMS_MAX, CONTROL_FRAME_BYTES_MAX},
-    message::{BatchId, Bounded, Describe, FileHeader, Gather, Sentence, ToAgent, ToController},
+    message::{Sentence, ToAgent, ToController},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,21 +34,17 @@ use super::{
     mailbox::Mailbox,
     memory::Memory,
     past::Past,
-    prepare::{Prepared, Preparer, Way},
+    prepare::{Prepared, Preparer},
     received::FileNews,
     report::Reporter,
-    streams::{self, FileEnd, FileProgress, FileToSend, HowEnded, ToPrepare},
+    streams::{self, FileEnd},
     taking::Taking,
     windows::Window,
 };
 use crate::{
-    engine::{
-        Action, AlphaUpdate, Engine, Keep, NotSettled,
-        plan::{PlannedStream, expected_entry},
-        view::View,
-    },
+    engine::{Engine, Keep, NotSettled, view::View},
     link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, sentence, unheard},
-    replica::{Applied, Observation, Replica, Seen, contents::Contents},
+    replica::{Replica, contents::Contents},
     store::DestinationLock,
     sys::DirHandle,
 };
@@ -59,8 +57,6 @@ const CLOSING_TIME: Duration = Duration::from_millis(5);
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// Messages of the agent that wait to be handled, each of up to a frame.
 const MESSAGES_MAX: usize = 8;
-/// Most streams that were given up and may yet be answered.
-const GIVEN_UP_MAX: usize = 64;
 
 /// What the handle of a session asks for.
 #[derive(Debug)]
@@ -335,213 +331,7 @@ impl Controller {
         let _ = tokio::time::timeout(patience, dialed.endpoint.wait_idle()).await;
     }
 
-    /// What alpha's replica observed.
-    fn observation(&mut self, observation: Observation, link: Option<&mut Link>) {
-        match observation {
-            Observation::Scanned(seen) => {
-                self.reporter.first_scan(&seen.view, self.started.elapsed());
-                self.alpha(seen, link);
-            }
-            Observation::Changed(seen) => self.alpha(seen, link),
-            Observation::Flushed(token) => {
-                self.flushes.observed(token);
-                self.settle_flushes();
-            }
-            Observation::Warning(message) => self.reporter.tell(Event::Warning { message }),
-            Observation::Lost(reason) => {
-                let reason = format!("{reason}: nothing is deleted. Put it back and start again");
-                self.engine.handle_alpha_lost(reason.clone());
-                let halted = FlushError::Halted(reason.clone());
-                self.alpha_lost = Some(reason);
-                self.flushes.fail(&halted);
-                if link.is_none() {
-                    self.say_what_there_is();
-                }
-            }
-            Observation::Applied(applied) => self.taken(applied, link),
-        }
-    }
-
-    /// Alpha's replica has done what it was given.
-    fn taken(&mut self, applied: Applied, link: Option<&mut Link>) {
-        let Applied { tag, outcomes, view, .. } = applied;
-        self.view = view;
-        let Some(id) = self.taking.as_mut().and_then(|taking| taking.done(tag)) else { return };
-        self.reporter.taken(id);
-        self.reporter.alpha_view(&self.view);
-        let now = self.now();
-        self.engine.handle_taken(id, outcomes, self.view.clone(), now);
-        match link {
-            Some(link) => self.act(link),
-            None => self.say_what_there_is(),
-        }
-    }
-
-    fn alpha(&mut self, seen: Seen, link: Option<&mut Link>) {
-        self.reporter.alpha(&seen);
-        let Seen { view, rules, hot, together, .. } = seen;
-        self.together = together;
-        self.view.clone_from(&view);
-        self.engine.handle_alpha(AlphaUpdate { view, rules, hot });
-        match link {
-            Some(link) => self.act(link),
-            None => self.say_what_there_is(),
-        }
-        self.reporter.alpha_planned();
-    }
-
-    /// Without an agent there is nothing to do, but something to say.
-    fn say_what_there_is(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
-            match action {
-                Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
-                Action::Answered(id) => self.memory.answered(id),
-                Action::Settled => self.memory.settled(),
-                Action::Report(report) => self.reporter.report(report, self.engine.synced()),
-                // Of a connection that is gone.
-                _ => {}
-            }
-        }
-        self.reporter.publish(&self.engine);
-    }
-
-    /// Does what the engine wants done.
-    fn act(&mut self, link: &mut Link) {
-        loop {
-            self.act_for_engine(link);
-            if !self.take_on(Some(link)) {
-                break;
-            }
-        }
-        self.settle_flushes();
-        self.reporter.publish(&self.engine);
-    }
-
-    fn act_for_engine(&mut self, link: &mut Link) {
-        let mut actions = if std::mem::take(&mut self.together) { self.gather(link) } else { VecDeque::new() };
-        while let Some(action) = actions.pop_front().or_else(|| self.engine.poll_action()) {
-            match action {
-                Action::Request(paths) => link.say(&ToAgent::TreeRequest(Bounded::first(paths))),
-                Action::Send { id, urgent, operations } => {
-                    self.reporter.sending(id, urgent, &operations);
-                    let way = Way { urgent, pace: link.pace() };
-                    if urgent && link.urgent_waiting == 0 && link.preparer.is_at_hand(&operations) {
-                        let prepared = link.preparer.prepare(id, operations, way);
-                        self.prepared(prepared, link);
-                    } else {
-                        link.urgent_waiting += usize::from(urgent);
-                        let thread = if urgent { &link.urgent } else { &link.bulk };
-                        // Waits for nothing; `prepared` counts it down again.
-                        let _ = thread.send(ToPrepare { id, operations, way });
-                    }
-                }
-                Action::Stream { id, stream } => self.stream(id, stream, link),
-                Action::Intend { id, intents } => self.memory.intend(id, intents),
-                Action::Take { id, urgent, operations } => {
-                    self.reporter.sending(id, urgent, &operations);
-                    if let Some(taking) = &mut self.taking {
-                        taking.take(id, urgent, operations);
-                    }
-                }
-                Action::TakeStream { id, stream } => {
-                    self.reporter.streaming(id, &stream, Arc::default());
-                    if let Some(taking) = &mut self.taking {
-                        taking.take_stream(id, stream);
-                    }
-                }
-                Action::Describe { id, paths } => {
-                    link.say(&ToAgent::Describe(Describe { id, paths: Bounded::first(paths) }));
-                }
-                Action::Record(changes) => self.memory.record(changes, self.engine.synced()),
-                Action::Answered(id) => self.memory.answered(id),
-                Action::Settled => self.memory.settled(),
-                Action::Report(report) => self.reporter.report(report, self.engine.synced()),
-            }
-        }
-    }
-
-    /// What is to be done now, of which the bulk belongs together: the agent is told so ahead of it.
-    fn gather(&mut self, link: &mut Link) -> VecDeque<Action> {
-        let actions: VecDeque<Action> = std::iter::from_fn(|| self.engine.poll_action()).collect();
-        let bulk = |action: &Action| match action {
-            Action::Send { id, urgent: false, .. } => Some(*id),
-            _ => None,
-        };
-        let first = actions.iter().find_map(bulk);
-        let last = actions.iter().rev().find_map(bulk);
-        if let Some((first, last)) = first.zip(last).filter(|(first, last)| first != last) {
-            link.say(&ToAgent::Gather(Gather { first, last }));
-            link.gathered = Some(last);
-        }
-        actions
-    }
-
-    fn stream(&mut self, id: BatchId, stream: PlannedStream, link: &mut Link) {
-        let progress = Arc::<FileProgress>::default();
-        self.reporter.streaming(id, &stream, Arc::clone(&progress));
-        let known = stream.entry.content().is_some_and(|content| link.connected.opened.partials.contains(&content));
-        // What is replaced, or an earlier part, may have chunks of it; without either, asking is a waste.
-        let recipe = known || stream.old.as_ref().is_some_and(|old| old.content_len() > 0);
-        let PlannedStream { path, old, entry } = stream;
-        let file = FileToSend {
-            session: link.connected.session,
-            header: FileHeader { batch: id, path, expected: expected_entry(old.as_ref()), entry, recipe },
-            pace: link.pace(),
-            root: Arc::clone(&self.root),
-            replaced: old.as_ref().and_then(Entry::content),
-            past: self.past.clone(),
-            resumes: known,
-            progress,
-        };
-        let connection = link.connected.dialed.connection.clone();
-        link.needs.insert(id, streams::file(connection, file, link.file_ends.clone()));
-    }
-
-    /// A batch is ready to go.
-    fn prepared(&mut self, prepared: Prepared, link: &mut Link) {
-        let Prepared { id, urgent, frame, unsent, on_thread } = prepared;
-        link.urgent_waiting -= usize::from(urgent && on_thread);
-        if !unsent.is_empty() {
-            let now = self.now();
-            self.engine.handle_unsent(id, &unsent, now);
-        }
-        if let Some(frame) = frame {
-            self.reporter.sent(id, frame.len() as u64, &unsent);
-            let stream = if urgent { &link.connected.control } else { &link.connected.bundle };
-            // A stream that is gone takes the session with it, by another way.
-            let _ = stream.send(frame);
-        } else {
-            self.reporter.not_sent(id);
-            if link.gathered == Some(id) {
-                // Those before it wait for it.
-                link.say(&ToAgent::Release(id));
-            }
-        }
-    }
-
-    fn file_end(&mut self, end: &FileEnd, link: &mut Link) {
-        match end.how {
-            // It will be answered.
-            HowEnded::Sent => {}
-            // It has been answered, or the connection is gone.
-            HowEnded::Refused => drop(link.needs.remove(&end.id)),
-            HowEnded::GivenUp => {
-                if link.needs.remove(&end.id).is_none() {
-                    // It has been answered meanwhile.
-                    return;
-                }
-                self.reporter.not_sent(end.id);
-                link.given_up.insert(end.id);
-                if link.given_up.len() > GIVEN_UP_MAX {
-                    link.given_up.pop_first();
-                }
-                let now = self.now();
-                self.engine.handle_unsent(end.id, &BTreeSet::from([0]), now);
-            }
-        }
-    }
-
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
