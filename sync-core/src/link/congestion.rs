@@ -7,7 +7,8 @@
 //! [`CAP_MIN`]: on busy cores a round trip takes as long as it takes to get a processor.
 //!
 //! Over a distance, and on a slower link, the cap is more than can be used (62 MB at 50 ms). There the [`ceiling`] holds back
-//! what would only wait in the link's queue. What leaves before a link is known at all is bounded by [`blind`]. The [`rate`] that is seen beside it says how much work content is worth.
+//! what would only wait in the link's queue, and [`blind`] what would leave before a link is known at all. The [`rate`] that is
+//! seen beside it says how much work content is worth.
 
 mod blind;
 mod ceiling;

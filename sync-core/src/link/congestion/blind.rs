@@ -1,8 +1,9 @@
 //! How much may be in flight before the link has told how much it carries.
 //!
-//! The first window is large, so that a save leaves at once. Filled by bulk, on a link that is slower than it was made for, it is a queue that
-//! takes 170 ms to drain at 100 Mbit/s, and nothing that is learnt meanwhile calls it back. So no more than [`BLIND_BYTES`] leave until
-//! the first of them are answered, and the time between their answers tells what may follow: a round trip, once a connection.
+//! The first window is large, so that a save leaves at once. Filled by bulk, on a link that is slower than it was made for, it
+//! is a queue that takes 170 ms to drain at 100 Mbit/s, and nothing that is learnt meanwhile calls it back. So no more than
+//! [`BLIND_BYTES`] leave until the first of them are answered, and the time between their answers tells what may follow: a
+//! round trip, once a connection.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,8 @@ pub(super) enum Told {
 impl Blind {
     /// The most that may be in flight, in bytes, of `window`.
     pub(super) fn window(&self, window: u64) -> u64 {
-        // Less is shown only when it is reached: packets are spread over time by the window, and a save leaves at once by a large one.
+        // Less is shown only when it is reached: packets are spread over time by the window, and a save leaves at once by a
+        // large one.
         if self.has_told || self.in_flight < BLIND_BYTES { window } else { window.min(BLIND_BYTES) }
     }
 
