@@ -7,8 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-/// What may be in flight meanwhile, in bytes: 21 ms at 100 Mbit/s.
-const BLIND_BYTES: u64 = 256 << 10;
+/// What may be in flight meanwhile, in bytes: 10 ms at 100 Mbit/s. Twice [`ANSWERS`] full packets are 91 KiB.
+const BLIND_BYTES: u64 = 128 << 10;
 /// So many answers, twice, tell what the link carries.
 const ANSWERS: u32 = 32;
 const SPREAD_TRAINS_MIN: u32 = 2;
@@ -205,7 +205,7 @@ mod tests {
         let mut blind = Blind::default();
         blind.on_sent(64 << 10);
         assert_eq!(blind.window(FIRST_WINDOW_BYTES), FIRST_WINDOW_BYTES);
-        blind.on_sent(192 << 10);
+        blind.on_sent(64 << 10);
         assert_eq!(blind.window(FIRST_WINDOW_BYTES), BLIND_BYTES);
         assert_eq!(blind.window(100_000), 100_000);
         // Sent 50 µs apart, and answered so: faster than anything that was asked.
@@ -213,7 +213,7 @@ mod tests {
             assert_eq!(blind.window(FIRST_WINDOW_BYTES), BLIND_BYTES);
             let sent = began + Duration::from_micros(50 * packet);
             blind.on_answer(sent + Duration::from_millis(50), sent, PACKET_BYTES);
-            let told = blind.on_moment((256 << 10) + 1, 20e6);
+            let told = blind.on_moment(BLIND_BYTES + 1, 20e6);
             assert_eq!(told.is_some(), packet == u64::from(ANSWERS), "{packet}");
         }
         assert_eq!(blind.window(FIRST_WINDOW_BYTES), FIRST_WINDOW_BYTES);
