@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, Keep, NotSettled, view::View},
-    link::{Backoff, CloseCode, Dialed, FrameReader, SILENCE_MAX, close, sentence, unheard},
+    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, sentence, unheard},
     replica::{Replica, contents::Contents},
     store::DestinationLock,
     sys::DirHandle,
@@ -110,25 +110,24 @@ impl Controller {
     /// Runs until the session is stopped.
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new();
-        loop {
+        let end = loop {
+            if let Some(end) = self.wait_for_alpha().await {
+                break end;
+            }
             self.reporter.tell(Event::Connecting { destination: self.shared.destination.clone() });
-            // The agent looks at its side while alpha is being scanned: neither waits for the other.
             let reason = match self.connect().await {
                 Ok(connected) => {
                     let since = Instant::now();
-                    let end = match self.wait_for_alpha(&connected.0).await {
-                        Ok(()) => self.connected(connected).await,
-                        Err(end) => end,
-                    };
+                    let end = self.connected(connected).await;
                     if self.reporter.is_ready() || since.elapsed() >= GOOD_CONNECTION {
                         backoff.reset();
                     }
                     match end {
-                        End::Stop => break,
+                        End::Stop => break None,
                         End::Lost(reason) => reason,
                     }
                 }
-                Err(End::Stop) => break,
+                Err(End::Stop) => break None,
                 Err(End::Lost(reason)) => reason,
             };
             self.engine.handle_disconnected();
@@ -137,9 +136,9 @@ impl Controller {
             self.reporter.disconnected(reason.clone(), wait);
             self.flushes.fail(&FlushError::Disconnected(reason));
             if let End::Stop = self.pass(wait).await {
-                break;
+                break None;
             }
-        }
+        };
         self.flushes.fail(&FlushError::Stopped);
         // These end their threads, which may be at work: not on this one. The kernel takes its time to end watching, the disk
         // for what is remembered: both at once.
@@ -151,27 +150,21 @@ impl Controller {
         let _ = tokio::task::spawn_blocking(move || memory.close(&synced)).await;
         let _ = ended.await;
         drop(self.lock);
-        self.reporter.tell(Event::Stopped { reason: None });
+        self.reporter.tell(Event::Stopped { reason: end });
     }
 
-    /// Waits until alpha has been scanned for the first time, with an agent that is there already.
-    async fn wait_for_alpha(&mut self, connected: &Connected) -> Result<(), End> {
-        let Dialed { connection, endpoint, .. } = &connected.dialed;
+    /// Waits until alpha has been scanned for the first time. `Some`: the session is over.
+    async fn wait_for_alpha(&mut self) -> Option<Option<String>> {
         while !self.reporter.scanned() {
             tokio::select! {
                 observation = self.mailbox.next() => self.observation(observation, None),
-                error = connection.closed() => return Err(End::Lost(sentence(&error))),
                 request = self.requests.recv() => match request {
-                    None | Some(Request::Stop) => {
-                        close(connection, CloseCode::Goodbye, "the session was stopped");
-                        let _ = tokio::time::timeout(STOP_TIME_MAX, endpoint.wait_idle()).await;
-                        return Err(End::Stop);
-                    }
+                    None | Some(Request::Stop) => return Some(None),
                     Some(request) => self.request(request, None),
                 },
             }
         }
-        Ok(())
+        None
     }
 
     async fn connect(&mut self) -> Result<(Connected, FrameReader), End> {

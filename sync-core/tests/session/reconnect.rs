@@ -4,7 +4,7 @@ use std::fs;
 
 use sync_core::session::event::Event;
 
-use super::lab::{Lab, Running, Served, a_moment, eventually};
+use super::lab::{Lab, Running, Served, eventually};
 
 fn connections(running: &Running) -> Vec<&'static str> {
     let name = |event: &Event| match event {
@@ -124,29 +124,4 @@ async fn a_first_sync_survives_its_agent() {
     lab.assert_same();
     assert_eq!(running.session.status().conflicts, []);
     running.stop().await;
-}
-
-/// Neither side waits for the other's scan, so an agent is called, lost and left while this side is still being read.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_is_there_while_the_source_is_still_being_read() {
-    let lab = Lab::new();
-    // Nothing on the disk, and seconds to read.
-    fs::File::create(lab.alpha("large")).unwrap().set_len(24 << 30).unwrap();
-    let beta = lab.path("beta");
-    let mut served = Served::start(std::slice::from_ref(&beta)).await;
-    let scanned = |running: &Running| running.events().iter().any(|event| matches!(event, Event::Scanned { .. }));
-
-    let running = served.session(&lab.path("alpha"), &beta).await;
-    eventually("the agent has opened its root", || beta.join(".synctl").exists()).await;
-    served.stop().await;
-    let lost = running.event("Disconnected", |event| matches!(event, Event::Disconnected { .. })).await;
-    assert!(!scanned(&running), "{lost:?} came late: {:?}", running.events());
-
-    served.start_again().await;
-    let mark = running.mark();
-    running.event_from(mark, "Connecting", |event| matches!(event, Event::Connecting { .. })).await;
-    a_moment().await;
-    assert!(!scanned(&running) && !running.session.status().connected, "{:?}", running.events());
-    running.stop().await;
-    served.stop().await;
 }
