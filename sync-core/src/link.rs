@@ -40,7 +40,7 @@ mod transport;
 mod tests;
 
 pub use close::{CloseCode, close, sentence};
-pub use congestion::{Speed, speed};
+pub use congestion::{Speed, speed, window};
 pub use credentials::{Credentials, Role};
 pub use dial::{DIAL_TIME_MAX, DialError, Dialed, dial, dial_with_window};
 pub use frames::{FrameError, FrameReader, FrameWriter};

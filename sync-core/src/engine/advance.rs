@@ -92,7 +92,7 @@ impl Engine {
             return self.halt(reason);
         }
         if let Some((alpha, _)) = &self.alpha {
-            self.known.share_directories(&alpha.tree);
+            let _ = self.known.share_directories(&alpha.tree);
         }
         self.advance_hot();
         let settled = self.advance_all();

@@ -18,7 +18,7 @@ use crate::tree::{Dir, Node, Tree};
 
 /// After how many changes trees that are not all equal are made to share their memory again.
 const UNSHARED_CHANGES_MAX: u64 = 1024;
-/// And while something large is under way: after changes of one in so many of alpha's entries.
+/// And while something large is under way: after changes of one in so many of the entries of the larger side.
 const UNSHARED_PART: u64 = 32;
 
 /// See the module.
@@ -37,7 +37,7 @@ pub(super) struct Known {
     /// Whether something in flight was left out of what is foreseen. It may be done all the same, where what is in its way
     /// is of a moment in the middle of what beta does.
     left_out: bool,
-    unshared: u64,
+    pub(super) unshared: u64,
 }
 
 impl Known {
@@ -221,15 +221,18 @@ impl Known {
     }
 
     /// With something in flight: now and then the directories that are whole here share their memory with alpha's. Otherwise a
-    /// first sync would come to five trees in memory before the last batch makes them one.
-    pub(super) fn share_directories(&mut self, alpha: &Tree) {
-        if self.unshared < UNSHARED_CHANGES_MAX || self.unshared < alpha.entries() / UNSHARED_PART {
-            return;
+    /// first sync would come to five trees in memory before the last batch makes them one. Whether it was time.
+    pub(super) fn share_directories(&mut self, alpha: &Tree) -> bool {
+        // As much as is there on either side: what a look at all of it costs is spread over as many changes.
+        let entries = || alpha.entries().max(self.beta.entries());
+        if self.unshared < UNSHARED_CHANGES_MAX || self.unshared < entries() / UNSHARED_PART {
+            return false;
         }
         self.unshared = 0;
         for tree in [&mut self.beta, &mut self.synced, &mut self.ahead.tree, &mut self.synced_ahead] {
             *tree = tree.with_directories_of(alpha);
         }
+        true
     }
 
     /// With nothing in flight: what is equal in alpha and here shares its memory. Where that is not all, what it costs is the

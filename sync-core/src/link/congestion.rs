@@ -56,6 +56,14 @@ pub fn speed(connection: &Connection) -> Speed {
     }
 }
 
+/// What the link of a connection may hold in flight, in bytes, as far as that is known just now.
+pub fn window(connection: &Connection) -> u64 {
+    match connection.congestion_state().into_any().downcast::<CappedCubic>() {
+        Ok(seen) => seen.known_window(),
+        Err(_) => connection.stats().path.cwnd,
+    }
+}
+
 /// Makes controllers.
 #[derive(Debug)]
 pub(super) struct Capped(pub(super) Arc<CubicConfig>);

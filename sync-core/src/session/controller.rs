@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, Keep, NotSettled, view::View},
-    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, sentence, unheard},
+    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, sentence, unheard, window},
     replica::{Replica, contents::Contents},
     store::DestinationLock,
     sys::DirHandle,
@@ -269,7 +269,7 @@ impl Controller {
                 }),
             }
         };
-        let window = link.connected.dialed.connection.stats().path.cwnd;
+        let window = window(&link.connected.dialed.connection);
         self.say_goodbye(link, &end, from_agent).await;
         if let Some(unwritten) = self.window.found(window) {
             // The next connection begins as if nothing were known, and that is all.

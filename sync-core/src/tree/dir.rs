@@ -147,7 +147,9 @@ impl Dir {
     pub(super) fn with_directories_of(&self, other: &Self) -> Self {
         let mut shared = self.clone();
         for (name, node, stamp) in self.iter() {
-            let (Node::Directory(own), Some(Node::Directory(theirs))) = (node, other.get(name)) else { continue };
+            // First of all what costs nothing: most are files, and nothing is done about them.
+            let Node::Directory(own) = node else { continue };
+            let Some(Node::Directory(theirs)) = other.get(name) else { continue };
             if !own.is_same(theirs) {
                 let dir = if own == theirs { theirs.clone() } else { own.with_directories_of(theirs) };
                 shared.insert(name, Node::Directory(dir), stamp);

@@ -92,6 +92,19 @@ fn save(engine: &mut Engine, alpha: &Tree, at: &str) {
 }
 
 #[test]
+fn memory_is_shared_on_the_way_as_seldom_as_the_larger_side_is_large() {
+    for (alpha, beta, changes) in [(10, 10, 1_024), (200_000, 10, 6_250), (10, 200_000, 6_250)] {
+        let (alpha, beta) = (flat(alpha), flat(beta));
+        let is_time = |unshared| {
+            let mut known = Known::new(Tree::new());
+            (known.beta, known.unshared) = (beta.clone(), unshared);
+            known.share_directories(&alpha) && known.unshared == 0
+        };
+        assert!(!is_time(changes - 1) && is_time(changes), "{changes}");
+    }
+}
+
+#[test]
 fn equal_trees_are_one_in_memory() {
     let mut alpha = deep(10_000);
     let mut engine = in_sync(Mode::OneWaySafe, &alpha);

@@ -26,6 +26,8 @@ pub(super) struct Blind {
     in_flight: u64,
     train: Option<Train>,
     trains: u32,
+    /// Whether all that may be was in flight since the last moment.
+    was_full: bool,
     /// Those that the link spread.
     spread: u32,
     /// In bytes a second.
@@ -64,6 +66,7 @@ impl Blind {
     pub(super) fn on_sent(&mut self, bytes: u64) {
         if bytes > ANSWER_BYTES_MAX {
             self.in_flight += bytes;
+            self.was_full |= self.in_flight >= BLIND_BYTES;
         }
     }
 
@@ -91,14 +94,19 @@ impl Blind {
         let is_over = in_flight == 0;
         let train = self.train.filter(|train| train.answers >= ANSWERS || is_over)?;
         self.train = None;
-        if self.has_told || train.answers < ANSWERS {
+        let was_full = std::mem::take(&mut self.was_full);
+        let is_long = train.answers >= ANSWERS;
+        // Answered all at one moment a full burst tells nothing, and may do so again and again.
+        if self.has_told || !(is_long || was_full) {
             return None;
         }
         self.trains += 1;
-        let (rate, is_spread) = train.rate();
-        // A processor that was busy made one of them look slow.
-        self.fastest = self.fastest.max(rate);
-        self.spread += u32::from(is_spread);
+        if is_long {
+            let (rate, is_spread) = train.rate();
+            // A processor that was busy made one of them look slow.
+            self.fastest = self.fastest.max(rate);
+            self.spread += u32::from(is_spread);
+        }
         let told = if self.fastest >= enough || self.trains >= TRAINS_MAX {
             Told::AtLeast(self.fastest)
         } else if self.spread >= SPREAD_TRAINS_MIN {
@@ -216,6 +224,25 @@ mod tests {
             let told = blind.on_moment(BLIND_BYTES + 1, 20e6);
             assert_eq!(told.is_some(), packet == u64::from(ANSWERS), "{packet}");
         }
+        assert_eq!(blind.window(FIRST_WINDOW_BYTES), FIRST_WINDOW_BYTES);
+    }
+
+    #[test]
+    fn bursts_that_are_answered_at_one_moment_do_not_hold_bulk_back_for_long() {
+        let began = Instant::now();
+        let mut blind = Blind::default();
+        let packets = BLIND_BYTES.div_ceil(PACKET_BYTES);
+        let mut bursts = 0;
+        while !blind.has_told {
+            let sent = began + Duration::from_millis(20 * bursts);
+            (0..packets).for_each(|_| blind.on_sent(PACKET_BYTES));
+            assert_eq!(blind.window(FIRST_WINDOW_BYTES), BLIND_BYTES);
+            (0..packets).for_each(|_| blind.on_answer(sent + Duration::from_millis(20), sent, PACKET_BYTES));
+            let told = blind.on_moment(0, 1e9);
+            bursts += 1;
+            assert!(bursts <= u64::from(TRAINS_MAX), "{told:?}");
+        }
+        blind.on_sent(BLIND_BYTES);
         assert_eq!(blind.window(FIRST_WINDOW_BYTES), FIRST_WINDOW_BYTES);
     }
 
