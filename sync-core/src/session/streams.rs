@@ -44,6 +44,8 @@ pub(super) const CONTROL_PRIORITY: i32 = 10;
 const BUNDLE_PRIORITY: i32 = 1;
 /// Large files give way to all.
 const FILE_PRIORITY: i32 = 0;
+/// After how many bytes of a file that is read it is asked anew what its link is worth.
+const PACED_BYTES: u64 = 2 << 20;
 /// Frames of a bundle that wait for the link, where they are made on demand.
 const BUNDLE_FRAMES_MAX: usize = 2;
 /// Frames of a file that wait for the link.
@@ -372,13 +374,18 @@ fn send_frames<R: std::io::Read>(
     frames: &mpsc::Sender<Pieces>,
 ) -> Sent {
     let mut given_up = Sent::GivenUp;
+    let mut paced = None;
     loop {
         for need in needs.try_iter() {
             if sender.need(&need).is_err() {
                 return Sent::GivenUp;
             }
         }
-        sender.set_effort(file.pace.effort());
+        // Asking waits for whoever is sending just now, so not with every frame.
+        let part = sender.read_bytes() / PACED_BYTES;
+        if paced.replace(part) != Some(part) {
+            sender.set_effort(file.pace.effort());
+        }
         match sender.next() {
             Ok(Step::Send(frame)) => {
                 let aborted = frame == FileFrame::Abort;
