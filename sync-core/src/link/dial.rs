@@ -19,7 +19,7 @@ use super::{
     close::{CloseCode, Rejection, close, rejection, sentence},
     credentials::{Credentials, Role},
     socket, tls,
-    transport::{FIRST_WINDOW_BYTES_MAX, with_initial_window},
+    transport::{FIRST_WINDOW_BYTES_MAX, take_large_packets, with_initial_window},
 };
 
 /// Longest time that is waited for an answer, once the name is resolved.
@@ -185,7 +185,9 @@ impl Caller {
             IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
         let udp = socket::bind(local).map_err(socket)?;
-        let endpoint = Endpoint::new(EndpointConfig::default(), None, udp, Arc::new(TokioRuntime)).map_err(socket)?;
+        let mut config = EndpointConfig::default();
+        take_large_packets(&mut config);
+        let endpoint = Endpoint::new(config, None, udp, Arc::new(TokioRuntime)).map_err(socket)?;
         let connecting = endpoint
             .connect_with(self.config.clone(), address, tls::SERVER_NAME)
             .map_err(|error| self.unreachable(io::Error::other(error)))?;

@@ -11,7 +11,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{identity::Identity, keyfile::KeyError, secret::derive};
+use super::{identity::Identity, keyfile::KeyError, secret::derive, transport};
 
 /// Asked of the system for each direction, in bytes: without it, bursts are lost on the way into the process.
 const BUFFER_BYTES: usize = 8 << 20;
@@ -58,6 +58,7 @@ pub(super) fn listening(identity: &Identity) -> Result<EndpointConfig, KeyError>
     let mut config = EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &token_key[..])));
     // quinn's own generator marks its ids with a key of the process, and drops packets that carry others: there a
     // successor would stay silent.
+    transport::take_large_packets(&mut config);
     config.cid_generator(move || Box::new(ConnectionIds { key: random, count: 0 }));
     Ok(config)
 }

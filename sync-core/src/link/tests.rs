@@ -5,6 +5,7 @@ mod crowd;
 mod files;
 mod flight;
 mod keys;
+mod packets;
 mod settings;
 mod streams;
 

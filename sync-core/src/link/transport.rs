@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{Connection, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::CubicConfig};
+use quinn::{
+    Connection, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::CubicConfig,
+};
 use sync_proto::limits::{CONTENT_STREAMS_MAX, SESSIONS_PER_CONNECTION_MAX};
 
 use super::{congestion::Capped, credentials::Role};
@@ -20,9 +22,15 @@ const CONNECTION_WINDOW_BYTES: u32 = CONTENT_STREAMS_MAX as u32 * STREAM_WINDOW_
 const AGENT_SEND_WINDOW_BYTES: u32 = 32 << 20;
 /// What a connection without a session may send ahead of its readers, in bytes: the opening of one.
 const GUEST_WINDOW_BYTES: u32 = 8 << 20;
-/// Largest UDP payload, in bytes: Ethernet less IPv6, UDP and a little for tunnels. Larger ones stalled when measured.
-/// Packets begin at 1200, as QUIC guarantees, and grow to this where the path is found to carry it.
-const MTU_BYTES_MAX: u16 = 1452;
+/// Largest UDP payload, in bytes. Packets begin at 1200, as QUIC guarantees, and grow as far as the path is found to carry
+/// them: to some 1450 on Ethernet, to this where frames are jumbo, as within a cloud, and on loopback. Each costs
+/// the same work, whatever its size. No more than this, because quinn hands ten of them to the system at once, which takes
+/// 64 KiB (and says nothing of what it does not take: with 8900 the first burst is never sent).
+pub(super) const MTU_BYTES_MAX: u16 = 6500;
+/// The search for that ends when it is known to so many bytes.
+const MTU_STEP_BYTES: u16 = 64;
+/// And begins again after so long. A path that becomes another is searched at once.
+const MTU_SEARCH_EVERY: Duration = Duration::from_secs(3600);
 /// What a round trip is taken for before the first is measured. QUIC's own 333 ms paces the first flight as if for that
 /// distance, and repeats a lost first packet only after a second.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -41,6 +49,11 @@ pub fn allow(connection: &Connection, sessions: usize, roots: usize) {
     connection.set_receive_window(VarInt::from_u32(window));
 }
 
+/// Has an endpoint take what the other side may send.
+pub(super) fn take_large_packets(config: &mut EndpointConfig) {
+    config.max_udp_payload_size(MTU_BYTES_MAX).expect("more than the 1200 bytes that QUIC asks for");
+}
+
 /// The settings of the side that is `role`.
 pub(super) fn transport_config(role: Role) -> Arc<TransportConfig> {
     with_initial_window(role, FIRST_WINDOW_BYTES_MAX)
@@ -49,7 +62,7 @@ pub(super) fn transport_config(role: Role) -> Arc<TransportConfig> {
 /// The same, with another first congestion window.
 pub(super) fn with_initial_window(role: Role, bytes: u64) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(MTU_BYTES_MAX);
+    mtu.upper_bound(MTU_BYTES_MAX).minimum_change(MTU_STEP_BYTES).interval(MTU_SEARCH_EVERY);
     let mut cubic = CubicConfig::default();
     cubic.initial_window(bytes);
     // The controller opens all streams; what the agent may not do it is given no credit for. And the controller itself

@@ -9,7 +9,7 @@ use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, 
 
 use super::super::{
     Credentials, Role, Secret, socket, tls,
-    transport::{transport_config, with_initial_window},
+    transport::{take_large_packets, transport_config, with_initial_window},
 };
 
 const PORT: u16 = 7907;
@@ -41,7 +41,7 @@ async fn serve() {
     let mut config = ServerConfig::with_crypto(Arc::new(tls::server_config(&credentials).unwrap()));
     config.transport_config(transport);
     let udp = socket::bind(SocketAddr::from(([0, 0, 0, 0], PORT))).unwrap();
-    let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), udp, Arc::new(TokioRuntime)).unwrap();
+    let endpoint = Endpoint::new(taking(), Some(config), udp, Arc::new(TokioRuntime)).unwrap();
     for _ in 0..ROUNDS * SIZES.len() {
         let connection = endpoint.accept().await.unwrap().await.unwrap();
         let (mut send, mut recv) = connection.accept_bi().await.unwrap();
@@ -49,6 +49,12 @@ async fn serve() {
         send.write_all(&(received as u64).to_le_bytes()).await.unwrap();
         connection.closed().await;
     }
+}
+
+fn taking() -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    take_large_packets(&mut config);
+    config
 }
 
 /// Prints the time from the first write to the answer, less half of the round trip measured: when all had arrived.
@@ -60,7 +66,7 @@ async fn fly(address: SocketAddr) {
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
             let udp = socket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).unwrap();
-            let endpoint = Endpoint::new(EndpointConfig::default(), None, udp, Arc::new(TokioRuntime)).unwrap();
+            let endpoint = Endpoint::new(taking(), None, udp, Arc::new(TokioRuntime)).unwrap();
             let connecting = endpoint.connect_with(config.clone(), address, tls::SERVER_NAME).unwrap();
             let connection = connecting.await.unwrap();
             let half = connection.rtt() / 2;

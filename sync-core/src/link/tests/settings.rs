@@ -24,6 +24,7 @@ fn windows_and_segmentation_are_as_they_were_measured() {
         check(role, "stream_receive_window", "16777216");
         check(role, "enable_segmentation_offload", "true");
         check(role, "initial_rtt", "100ms");
+        check(role, "upper_bound", "6500");
     }
     // A connection without a session takes little in; an agent sends little ahead.
     check(Role::Agent, "receive_window", "8388608");
