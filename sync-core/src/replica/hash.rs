@@ -1,5 +1,7 @@
 //! One file read once: its content id, and the content itself where it is small.
 
+mod parallel;
+
 use std::{
     io::{self, Read},
     sync::{
@@ -81,7 +83,7 @@ pub fn hash_open(
     let (content, len) = if stat.len <= CONTENT_KEPT_BYTES_MAX {
         hash_small(file, stat, buffer, keep)?
     } else {
-        hash_large(file, &buffer.stop)?
+        hash_large(file, stat.len, &buffer.stop)?
     };
     Ok((Node::File { content, len, executable: stat.executable }, stat.stamp))
 }
@@ -128,10 +130,30 @@ fn hash_small(
     Ok((content, filled as u64))
 }
 
-fn hash_large(file: &mut std::fs::File, stop: &AtomicBool) -> io::Result<(ContentId, u64)> {
+/// `file` is at its start, and of about `len` bytes: how long it is, reading finds out.
+fn hash_large(file: &mut std::fs::File, len: u64, stop: &AtomicBool) -> io::Result<(ContentId, u64)> {
+    let threads = parallel::threads();
+    if len >= parallel::PARALLEL_BYTES_MIN
+        && threads > 1
+        && let Some(hashed) = hash_in_parts(file, threads, stop)?
+    {
+        return Ok(hashed);
+    }
     let mut hasher = blake3::Hasher::new();
     let len = hash_rest(file, &mut hasher, stop)?;
     Ok((ContentId(*hasher.finalize().as_bytes()), len))
+}
+
+#[cfg(unix)]
+fn hash_in_parts(file: &std::fs::File, threads: usize, stop: &AtomicBool) -> io::Result<Option<(ContentId, u64)>> {
+    use std::os::unix::fs::FileExt;
+    parallel::hash(&|room, offset| file.read_at(room, offset), threads, stop)
+}
+
+/// Elsewhere reading at an offset moves where others read.
+#[cfg(not(unix))]
+fn hash_in_parts(_: &std::fs::File, _: usize, _: &AtomicBool) -> io::Result<Option<(ContentId, u64)>> {
+    Ok(None)
 }
 
 fn hash_rest(file: &mut std::fs::File, hasher: &mut blake3::Hasher, stop: &AtomicBool) -> io::Result<u64> {
