@@ -116,6 +116,18 @@ pub fn encode_raw_head(len: usize) -> Result<Vec<u8>, EncodeError> {
     Ok(head)
 }
 
+/// Where `frame` begins with [`FileFrame::Raw`]: how many bytes of it go before the content, and how many are the content. `None`
+/// where it is another, or where there is too little of it to tell; what is malformed is not told here.
+pub fn raw_head(frame: &[u8]) -> Option<(usize, usize)> {
+    let body = u32::from_le_bytes(*frame.first_chunk()?) as usize;
+    // One byte of the variant, and a length of one, three or five.
+    [2, 4, 6].into_iter().find_map(|before| {
+        let len = body.checked_sub(before)?;
+        let head = encode_raw_head(len).ok()?;
+        (head.len() == FRAME_HEADER_BYTES + before && frame.starts_with(&head)).then_some((head.len(), len))
+    })
+}
+
 /// Reads the length in a frame's header and checks it against `max`, before anything is allocated.
 pub fn frame_len(header: [u8; FRAME_HEADER_BYTES], max: usize) -> Result<usize, DecodeError> {
     let len = u32::from_le_bytes(header) as usize;

@@ -6,7 +6,9 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 
-use super::{DecodeError, EncodeError, FRAME_HEADER_BYTES, Message, decode, encode_frame, encode_raw_head, frame_len};
+use super::{
+    DecodeError, EncodeError, FRAME_HEADER_BYTES, Message, decode, encode_frame, encode_raw_head, frame_len, raw_head,
+};
 use crate::{
     entry::{ContentId, Entry, Target},
     limits::*,
@@ -62,7 +64,11 @@ fn the_head_of_a_block_and_the_block_are_its_frame() {
         let block = vec![7; len];
         let mut frame = Vec::new();
         encode_frame(&FileFrame::Raw(Blob::new(block.clone()).unwrap()), &mut frame, FILE_FRAME_BYTES_MAX).unwrap();
-        assert!([encode_raw_head(len).unwrap(), block].concat() == frame, "{len} bytes");
+        let head = encode_raw_head(len).unwrap();
+        assert_eq!(raw_head(&frame), Some((head.len(), len)));
+        assert_eq!(raw_head(&head), Some((head.len(), len)));
+        assert!((0..head.len()).all(|short| raw_head(&head[..short]).is_none()), "{len} bytes");
+        assert!([head, block].concat() == frame, "{len} bytes");
     }
     assert!(encode_raw_head(BLOCK_BYTES_MAX + 1).is_err());
     assert!(encode_raw_head(usize::MAX).is_err());

@@ -5,7 +5,11 @@
 
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
-use sync_proto::codec::{self, DecodeError, EncodeError, FRAME_HEADER_BYTES, Message};
+use sync_proto::{
+    codec::{self, DecodeError, EncodeError, FRAME_HEADER_BYTES, Message},
+    limits::FILE_FRAME_BYTES_MAX,
+    message::{Blob, FileFrame},
+};
 
 use super::close::sentence;
 
@@ -54,12 +58,14 @@ pub struct FrameReader {
     /// What has been read and not yet been decoded begins at `start`.
     buffer: Vec<u8>,
     start: usize,
+    /// Content of a block, and how long it will be: what is ahead of all else.
+    block: Option<(Vec<u8>, usize)>,
 }
 
 impl FrameReader {
     /// Reads from the start of a frame.
     pub fn new(stream: RecvStream) -> Self {
-        Self { stream, buffer: Vec::new(), start: 0 }
+        Self { stream, buffer: Vec::new(), start: 0, block: None }
     }
 
     /// The next message, in a frame of at most `max` bytes; `None` where the stream ended after a whole frame.
@@ -69,10 +75,53 @@ impl FrameReader {
             if let Some(message) = self.take(max)? {
                 return Ok(Some(message));
             }
-            match self.stream.read_chunk(CHUNK_BYTES, true).await.map_err(read_error)? {
-                Some(chunk) => self.push(&chunk.bytes),
-                None if self.start == self.buffer.len() => return Ok(None),
-                None => return Err(FrameError::Truncated),
+            if !self.read_on().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads what has come. `false`: the stream ended after a whole frame.
+    async fn read_on(&mut self) -> Result<bool, FrameError> {
+        match self.stream.read_chunk(CHUNK_BYTES, true).await.map_err(read_error)? {
+            Some(chunk) => self.push(&chunk.bytes),
+            None if self.start == self.buffer.len() => return Ok(false),
+            None => return Err(FrameError::Truncated),
+        }
+        Ok(true)
+    }
+
+    /// The next frame of a file, as [`read`](Self::read) would give it, but that the content of a block is copied once, straight
+    /// to where it stays. Cancel-safe, if it is this that is called again. Memory: what one block may have is taken as soon
+    /// as it is announced.
+    pub async fn read_file(&mut self) -> Result<Option<FileFrame>, FrameError> {
+        loop {
+            if let Some((block, len)) = &mut self.block {
+                while block.len() < *len {
+                    let most = CHUNK_BYTES.min(*len - block.len());
+                    let chunk = self.stream.read_chunk(most, true).await.map_err(read_error)?;
+                    block.extend_from_slice(&chunk.ok_or(FrameError::Truncated)?.bytes);
+                }
+            }
+            if let Some(block) = self.block.take().and_then(|(block, _)| Blob::new(block).ok()) {
+                return Ok(Some(FileFrame::Raw(block)));
+            }
+            let unread = self.buffer.get(self.start..).unwrap_or_default();
+            if let Some((head, len)) = codec::raw_head(unread) {
+                let content = unread.get(head..).unwrap_or_default();
+                let here = content.get(..len).unwrap_or(content);
+                let mut block = Vec::with_capacity(len);
+                block.extend_from_slice(here);
+                self.start += head + here.len();
+                self.forget_read();
+                self.block = Some((block, len));
+                continue;
+            }
+            if let Some(frame) = self.take(FILE_FRAME_BYTES_MAX)? {
+                return Ok(Some(frame));
+            }
+            if !self.read_on().await? {
+                return Ok(None);
             }
         }
     }
@@ -90,12 +139,16 @@ impl FrameReader {
         let Some(body) = rest.get(..len) else { return Ok(None) };
         let message = codec::decode(body)?;
         self.start += FRAME_HEADER_BYTES + len;
+        self.forget_read();
+        Ok(Some(message))
+    }
+
+    fn forget_read(&mut self) {
         if self.start == self.buffer.len() {
             self.buffer.clear();
             self.buffer.shrink_to(KEPT_BYTES_MAX);
             self.start = 0;
         }
-        Ok(Some(message))
     }
 
     fn push(&mut self, bytes: &[u8]) {

@@ -2,10 +2,7 @@
 
 use std::{io, sync::atomic::Ordering};
 
-use sync_proto::{
-    limits::FILE_FRAME_BYTES_MAX,
-    message::{BatchId, FileFrame, FileHeader, Need, Outcome},
-};
+use sync_proto::message::{BatchId, FileFrame, FileHeader, Need, Outcome};
 use tokio::sync::mpsc;
 
 use super::{past::Past, streams::FileProgress};
@@ -49,7 +46,7 @@ pub(super) async fn forward(
     tokio::pin!(ended);
     loop {
         let read = tokio::select! {
-            read = reader.read::<FileFrame>(FILE_FRAME_BYTES_MAX) => read?,
+            read = reader.read_file() => read?,
             // The session is over: what has arrived is left for the next.
             () = &mut ended => return Ok(()),
         };

@@ -6,7 +6,8 @@ use quinn::{Connection, RecvStream, SendStream};
 use sync_proto::{
     codec::DecodeError,
     hello::{Hello, HelloError},
-    message::{Sentence, ToAgent},
+    limits::{BLOCK_BYTES_MAX, FILE_FRAME_BYTES_MAX},
+    message::{Blob, FileFrame, Sentence, ToAgent},
 };
 
 use super::{
@@ -123,6 +124,67 @@ async fn a_cancelled_read_loses_nothing() {
     }
     let message = tokio::time::timeout(PATIENCE, reader.read::<ToAgent>(100)).await.unwrap().unwrap();
     assert_eq!(message, Some(ToAgent::Goodbye(Sentence::new("piece by piece"))));
+}
+
+#[tokio::test]
+async fn frames_of_a_file_come_as_they_were_sent_however_they_are_cut() {
+    let (_listener, dialed, accepted) = connected().await;
+    let block = |len: usize| Blob::new((0..len).map(|at| (at * 7 + len) as u8).collect()).unwrap();
+    let mut frames: Vec<_> =
+        [0, 1, 250, 251, 70_000, BLOCK_BYTES_MAX].into_iter().map(|len| FileFrame::Raw(block(len))).collect();
+    frames.insert(2, FileFrame::Zstd { len: 9, bytes: block(300) });
+    frames.insert(4, FileFrame::Copy { offset: 1 << 40, len: 3 });
+    frames.push(FileFrame::End);
+    let mut bytes = Vec::new();
+    for frame in &frames {
+        sync_proto::codec::encode_frame(frame, &mut bytes, FILE_FRAME_BYTES_MAX).unwrap();
+    }
+    for piece_len in [1, 3, 7, 1_000, 50_001, bytes.len()] {
+        let ((mut send, _recv), (_answer, incoming)) = stream(&dialed.connection, &accepted).await;
+        let mut reader = FrameReader::new(incoming);
+        // The tiniest pieces for the first frames alone: a message each would take long.
+        let bytes = bytes.get(..piece_len * 3_000).unwrap_or(&bytes);
+        let writing = async {
+            for piece in bytes.chunks(piece_len) {
+                send.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            send.finish().unwrap();
+        };
+        let reading = async {
+            let mut read = Vec::new();
+            loop {
+                // Broken off now and then, as in a `select!`.
+                match tokio::time::timeout(Duration::from_micros(200), reader.read_file()).await {
+                    Ok(Ok(Some(frame))) => read.push(frame),
+                    Ok(Ok(None)) => break (read, true),
+                    Ok(Err(FrameError::Truncated)) => break (read, false),
+                    Ok(Err(error)) => panic!("{error}"),
+                    Err(_) => {}
+                }
+            }
+        };
+        let ((read, is_whole), ()) =
+            tokio::time::timeout(PATIENCE, async { tokio::join!(reading, writing) }).await.unwrap();
+        assert!(read == frames[..read.len()], "in pieces of {piece_len}");
+        assert_eq!(is_whole, piece_len > 7, "in pieces of {piece_len}");
+        assert!(read.len() > 3 && (!is_whole || read.len() == frames.len()), "in pieces of {piece_len}");
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_says_more_than_it_may_is_refused() {
+    let (_listener, dialed, accepted) = connected().await;
+    let ((mut send, _recv), (_answer, incoming)) = stream(&dialed.connection, &accepted).await;
+    let mut frame = Vec::new();
+    sync_proto::codec::encode_frame(&FileFrame::Raw(Blob::new(vec![7; 300]).unwrap()), &mut frame, 1 << 20).unwrap();
+    // The length of the content is one more than what is left of the frame.
+    assert_eq!(frame[6..8], 300_u16.to_le_bytes());
+    frame[6] += 1;
+    send.write_all(&frame).await.unwrap();
+    send.finish().unwrap();
+    let error = FrameReader::new(incoming).read_file().await.unwrap_err();
+    assert!(matches!(error, FrameError::Malformed(_)), "{error:?}");
 }
 
 /// A cancelled write is made up for by the next one: frames stay whole.
