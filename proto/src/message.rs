@@ -53,7 +53,8 @@ pub struct SessionId(pub u32);
 /// What the controller says on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ToAgent {
-    /// Asks for a root. The first message of a session, and only that.
+    /// Asks for a root. The first message of a session, and only that. Answered by [`ToController::Refused`] at once, or by
+    /// [`ToController::Opened`] when the root has been scanned and [`ToAgent::Begin`] has come.
     Open(Open),
     /// Asks what stands in these directories. Answered by one or more [`Listing`]s for each.
     TreeRequest(Bounded<SyncPath, TREE_REQUEST_PATHS_MAX>),
@@ -78,6 +79,8 @@ pub enum ToAgent {
     Gather(Gather),
     /// No more comes of what is gathered up to this number.
     Release(BatchId),
+    /// This side has been looked at: the session begins. Said once, and nothing but [`ToAgent::Goodbye`] before it.
+    Begin,
 }
 
 /// What the agent says on the control stream.
@@ -95,7 +98,7 @@ pub enum ToController {
     Outcomes(Outcomes),
     /// Which chunks of a recipe page are missing here.
     Need(Need),
-    /// The answer to [`ToAgent::Ping`].
+    /// The answer to [`ToAgent::Ping`]; or with number 0 a word that asks for nothing but the link's acknowledgement.
     Pong(u64),
     /// The session ends, and why.
     Goodbye(Sentence),

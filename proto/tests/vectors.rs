@@ -121,6 +121,7 @@ fn to_agent(check: &mut Check) {
     check.message("to-agent-flush", ToAgent::Flush(300));
     check.message("to-agent-gather", ToAgent::Gather(Gather { first: BatchId(9), last: BatchId(300) }));
     check.message("to-agent-release", ToAgent::Release(BatchId(300)));
+    check.message("to-agent-begin", ToAgent::Begin);
 }
 
 fn operations(check: &mut Check) {

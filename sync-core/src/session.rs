@@ -40,7 +40,7 @@ use sync_proto::{
     SyncPath,
     message::{IgnoreSettings, ReplicaId},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
     connect::Target,
@@ -322,6 +322,7 @@ impl Session {
             shared: Arc::clone(&shared),
             requests: inbox,
             started: shared.started,
+            is_scanned: watch::Sender::new(false),
             flushes: Flushes::default(),
             taking: committer.map(Taking::new),
             view: View::default(),

@@ -6,6 +6,7 @@ mod session {
     mod bases;
     mod chunks;
     mod content;
+    mod early;
     mod endings;
     mod first;
     mod halts;

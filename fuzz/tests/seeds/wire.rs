@@ -78,6 +78,7 @@ fn to_agent() -> Vec<ToAgent> {
         ToAgent::Describe(Describe { id: BatchId(302), paths: list(vec![path("src"), path("src/main.rs")]) }),
         ToAgent::Need(Need { batch: BatchId(1), page: 0, missing: blob(&[5]) }),
         ToAgent::Flush(70_000),
+        ToAgent::Begin,
     ]
 }
 

@@ -8,10 +8,13 @@ use sync_proto::{
     limits::{CONTROL_FRAME_BYTES_MAX, PATH_BYTES_MAX},
     message::{Blob, IgnoreSettings, Open, Opened, ReplicaId, SessionId, ToAgent, ToController},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{SOFTWARE, streams};
-use crate::link::{Credentials, Dialed, FIRST_WINDOW_BYTES_MAX, FrameReader, dial_with_window, hello_initiate};
+use crate::link::{
+    Credentials, Dialed, FIRST_WINDOW_BYTES_MAX, FrameReader, SILENCE_MAX, dial_with_window, hello_initiate, sentence,
+    unheard,
+};
 
 /// Whom to call, and what for.
 #[derive(Debug)]
@@ -42,19 +45,23 @@ pub(super) struct Connected {
 pub(super) struct ConnectError(pub(super) String);
 
 impl Target {
-    /// Dials, agrees on a version, and opens the root.
-    /// The first congestion window is `window` bytes, where the link is known.
-    pub(super) async fn connect(&self, window: Option<u64>) -> Result<(Connected, FrameReader), ConnectError> {
+    /// Dials. The first congestion window is `window` bytes, where the link is known.
+    pub(super) async fn dial(&self, window: Option<u64>) -> Result<Dialed, ConnectError> {
         let window = window.unwrap_or(FIRST_WINDOW_BYTES_MAX);
-        let dialed = dial_with_window(&self.host, self.port, &self.credentials, window)
+        dial_with_window(&self.host, self.port, &self.credentials, window)
             .await
-            .map_err(|error| ConnectError(error.to_string()))?;
-        self.open(dialed).await
+            .map_err(|error| ConnectError(error.to_string()))
     }
 
-    async fn open(&self, dialed: Dialed) -> Result<(Connected, FrameReader), ConnectError> {
+    /// Agrees on a version, and opens the root. The agent scans it at once, and is told to begin when alpha `is_scanned`: where
+    /// that is so already, in the same flight.
+    pub(super) async fn open(
+        &self,
+        dialed: Dialed,
+        mut is_scanned: watch::Receiver<bool>,
+    ) -> Result<(Connected, FrameReader), ConnectError> {
         let connection = &dialed.connection;
-        let lost = |error: quinn::ConnectionError| ConnectError(crate::link::sentence(&error));
+        let lost = |error: quinn::ConnectionError| ConnectError(sentence(&error));
         let (mut send, mut recv) = connection.open_bi().await.map_err(lost)?;
         hello_initiate(connection, &mut send, &mut recv, SOFTWARE)
             .await
@@ -70,30 +77,74 @@ impl Target {
         let control = streams::control(send);
         let _ = control.send(frame(&open)?);
         let mut reader = FrameReader::new(recv);
-        let opened = match reader.read::<ToController>(CONTROL_FRAME_BYTES_MAX).await {
-            Ok(Some(ToController::Opened(opened))) => opened,
-            Ok(Some(ToController::Refused(sentence) | ToController::Goodbye(sentence))) => {
-                return Err(ConnectError(sentence.to_string()));
-            }
-            Ok(Some(_)) => return Err(ConnectError("the agent did not answer the opening of the root".to_owned())),
-            Ok(None) => return Err(ConnectError(self.why_closed(connection).await)),
-            Err(error) => return Err(ConnectError(error.to_string())),
-        };
+        let opened = answer(connection, &control, &mut reader, &mut is_scanned).await?;
         let bundle = streams::bundle(connection, session).await.map_err(lost)?;
         Ok((Connected { session, opened, control, bundle, dialed }, reader))
-    }
-
-    /// A stream that ends without a word is most often followed by the connection, with one.
-    async fn why_closed(&self, connection: &Connection) -> String {
-        match tokio::time::timeout(std::time::Duration::from_secs(1), connection.closed()).await {
-            Ok(error) => crate::link::sentence(&error),
-            Err(_) => "the agent ended the session without a reason".to_owned(),
-        }
     }
 
     fn root_bytes(&self) -> Result<Blob<PATH_BYTES_MAX>, ConnectError> {
         Blob::new(self.root.as_os_str().as_encoded_bytes().to_vec())
             .map_err(|_| ConnectError("the path of the destination is too long".to_owned()))
+    }
+}
+
+/// The answer to an opening, which comes after the agent has been told to begin.
+async fn answer(
+    connection: &Connection,
+    control: &mpsc::UnboundedSender<Vec<u8>>,
+    reader: &mut FrameReader,
+    is_scanned: &mut watch::Receiver<bool>,
+) -> Result<Opened, ConnectError> {
+    let mut has_begun = false;
+    // Alpha may take minutes, and so may beta: who is still there is heard meanwhile.
+    let silent = unheard(connection, SILENCE_MAX);
+    tokio::pin!(silent);
+    loop {
+        let answer = tokio::select! {
+            biased;
+            true = becomes(is_scanned), if !has_begun => {
+                let _ = control.send(frame(&ToAgent::Begin)?);
+                has_begun = true;
+                continue;
+            }
+            answer = reader.read::<ToController>(CONTROL_FRAME_BYTES_MAX) => answer,
+            () = &mut silent => return Err(ConnectError(why_unheard(connection))),
+        };
+        match answer {
+            Ok(Some(ToController::Opened(opened))) if has_begun => return Ok(opened),
+            Ok(Some(ToController::Opened(_))) => {
+                return Err(ConnectError("the agent opened the root before it was told to begin".to_owned()));
+            }
+            Ok(Some(ToController::Refused(sentence) | ToController::Goodbye(sentence))) => {
+                return Err(ConnectError(sentence.to_string()));
+            }
+            // Said so that this end's acknowledgement shows that there is somebody.
+            Ok(Some(ToController::Pong(_))) => {}
+            Ok(Some(_)) => return Err(ConnectError("the agent did not answer the opening of the root".to_owned())),
+            Ok(None) => return Err(ConnectError(why_closed(connection).await)),
+            Err(error) => return Err(ConnectError(error.to_string())),
+        }
+    }
+}
+
+/// A stream that ends without a word is most often followed by the connection, with one.
+async fn why_closed(connection: &Connection) -> String {
+    match tokio::time::timeout(std::time::Duration::from_secs(1), connection.closed()).await {
+        Ok(error) => sentence(&error),
+        Err(_) => "the agent ended the session without a reason".to_owned(),
+    }
+}
+
+/// Waits until it is true. `false`: it never will be. Cancel-safe.
+async fn becomes(value: &mut watch::Receiver<bool>) -> bool {
+    value.wait_for(|is_true| *is_true).await.is_ok()
+}
+
+/// What to say of a peer of which nothing was heard for [`SILENCE_MAX`], or whose connection is closed.
+pub(super) fn why_unheard(connection: &Connection) -> String {
+    match connection.close_reason() {
+        Some(error) => sentence(&error),
+        None => format!("nothing was heard of the agent for {} s", SILENCE_MAX.as_secs()),
     }
 }
 
@@ -104,3 +155,6 @@ pub(super) fn frame(message: &ToAgent) -> Result<Vec<u8>, ConnectError> {
         .map_err(|error| ConnectError(format!("a message could not be sent: {error}")))?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

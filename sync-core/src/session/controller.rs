@@ -21,13 +21,13 @@ use sync_proto::{
     limits::{CONTENT_STREAMS_MAX, CONTROL_FRAME_BYTES_MAX},
     message::{Sentence, ToAgent, ToController},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::link::Link;
 use super::{
     FlushError, Shared,
     announced::Announced,
-    connect::{Connected, Target, frame},
+    connect::{ConnectError, Connected, Target, frame, why_unheard},
     event::{ConflictVersions, Event},
     flushes::Flushes,
     incoming::{self, Incoming},
@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, Keep, NotSettled, view::View},
-    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, sentence, unheard, window},
+    link::{Backoff, CloseCode, FrameReader, SILENCE_MAX, close, unheard, window},
     replica::{Replica, contents::Contents},
     store::DestinationLock,
     sys::DirHandle,
@@ -55,6 +55,8 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 const CLOSING_TIME: Duration = Duration::from_millis(5);
 /// A connection that held for so long, or got both sides in sync, was a good one: the next failure is the first again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+/// What an agent is told when the session ends.
+const STOPPED: &str = "the session was stopped";
 /// Messages of the agent that wait to be handled, each of up to a frame.
 const MESSAGES_MAX: usize = 8;
 
@@ -85,6 +87,8 @@ pub(super) struct Controller {
     pub(super) shared: Arc<Shared>,
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
     pub(super) started: Instant,
+    /// Whether alpha has been scanned for the first time: then an agent is told to begin.
+    pub(super) is_scanned: watch::Sender<bool>,
     pub(super) flushes: Flushes,
     /// What comes from beta, in the two-way modes.
     pub(super) taking: Option<Taking>,
@@ -110,10 +114,8 @@ impl Controller {
     /// Runs until the session is stopped.
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new();
-        let end = loop {
-            if let Some(end) = self.wait_for_alpha().await {
-                break end;
-            }
+        loop {
+            // While alpha is being scanned the agent does the same at beta.
             self.reporter.tell(Event::Connecting { destination: self.shared.destination.clone() });
             let reason = match self.connect().await {
                 Ok(connected) => {
@@ -123,11 +125,11 @@ impl Controller {
                         backoff.reset();
                     }
                     match end {
-                        End::Stop => break None,
+                        End::Stop => break,
                         End::Lost(reason) => reason,
                     }
                 }
-                Err(End::Stop) => break None,
+                Err(End::Stop) => break,
                 Err(End::Lost(reason)) => reason,
             };
             self.engine.handle_disconnected();
@@ -135,10 +137,10 @@ impl Controller {
             let wait = backoff.next(jitter());
             self.reporter.disconnected(reason.clone(), wait);
             self.flushes.fail(&FlushError::Disconnected(reason));
-            if let End::Stop = self.pass(wait).await {
-                break None;
+            if self.meanwhile(tokio::time::sleep(wait)).await.is_none() {
+                break;
             }
-        };
+        }
         self.flushes.fail(&FlushError::Stopped);
         // These end their threads, which may be at work: not on this one. The kernel takes its time to end watching, the disk
         // for what is remembered: both at once.
@@ -150,48 +152,33 @@ impl Controller {
         let _ = tokio::task::spawn_blocking(move || memory.close(&synced)).await;
         let _ = ended.await;
         drop(self.lock);
-        self.reporter.tell(Event::Stopped { reason: end });
+        self.reporter.tell(Event::Stopped { reason: None });
     }
 
-    /// Waits until alpha has been scanned for the first time. `Some`: the session is over.
-    async fn wait_for_alpha(&mut self) -> Option<Option<String>> {
-        while !self.reporter.scanned() {
-            tokio::select! {
-                observation = self.mailbox.next() => self.observation(observation, None),
-                request = self.requests.recv() => match request {
-                    None | Some(Request::Stop) => return Some(None),
-                    Some(request) => self.request(request, None),
-                },
-            }
-        }
-        None
-    }
-
+    /// Dials, and opens the root. The answer comes when alpha has been scanned as well.
     async fn connect(&mut self) -> Result<(Connected, FrameReader), End> {
+        let lost = |error: ConnectError| End::Lost(error.0);
         let target = Arc::clone(&self.target);
-        let attempt = target.connect(self.window.bytes());
-        tokio::pin!(attempt);
-        loop {
-            tokio::select! {
-                result = &mut attempt => return result.map_err(|error| End::Lost(error.0)),
-                observation = self.mailbox.next() => self.observation(observation, None),
-                request = self.requests.recv() => match request {
-                    None | Some(Request::Stop) => return Err(End::Stop),
-                    Some(request) => self.request(request, None),
-                },
-            }
-        }
+        let dialed = self.meanwhile(target.dial(self.window.bytes())).await.ok_or(End::Stop)?.map_err(lost)?;
+        let (connection, endpoint) = (dialed.connection.clone(), dialed.endpoint.clone());
+        let Some(opened) = self.meanwhile(target.open(dialed, self.is_scanned.subscribe())).await else {
+            // The agent lets go of the root at once, and not when it misses this side.
+            close(&connection, CloseCode::Goodbye, STOPPED);
+            let _ = tokio::time::timeout(CLOSING_TIME, endpoint.wait_idle()).await;
+            return Err(End::Stop);
+        };
+        opened.map_err(lost)
     }
 
-    /// Lets time pass while not connected.
-    async fn pass(&mut self, wait: Duration) -> End {
-        let deadline = tokio::time::Instant::now() + wait;
+    /// Waits for something while there is no agent to work with. `None`: the session is over.
+    async fn meanwhile<T>(&mut self, awaited: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(awaited);
         loop {
             tokio::select! {
-                () = tokio::time::sleep_until(deadline) => return End::Lost(String::new()),
+                result = &mut awaited => return Some(result),
                 observation = self.mailbox.next() => self.observation(observation, None),
                 request = self.requests.recv() => match request {
-                    None | Some(Request::Stop) => return End::Stop,
+                    None | Some(Request::Stop) => return None,
                     Some(request) => self.request(request, None),
                 },
             }
@@ -220,8 +207,8 @@ impl Controller {
         self.reporter.connected(connection.rtt());
         let past = self.memory.recall(link.connected.opened.replica, &self.reporter);
         self.engine.handle_opened(&link.connected.opened, past);
-        self.flushes.told_all();
         self.reporter.beta_problems(&link.connected.opened.problems);
+        self.flush_beta(&mut link);
         let end = loop {
             self.act(&mut link);
             let timeout = self.timeout();
@@ -263,10 +250,7 @@ impl Controller {
                         self.flushes.fail(&FlushError::Disconnected("the agent does not answer".to_owned()));
                     }
                 }
-                () = &mut silent => break End::Lost(match connection.close_reason() {
-                    Some(error) => sentence(&error),
-                    None => "nothing was heard of the agent for 15 s".to_owned(),
-                }),
+                () = &mut silent => break End::Lost(why_unheard(&connection)),
             }
         };
         let window = window(&link.connected.dialed.connection);
@@ -312,7 +296,7 @@ impl Controller {
         let Connected { dialed, control, bundle, .. } = link.connected;
         let mut is_heard = false;
         if matches!(end, End::Stop)
-            && let Ok(goodbye) = frame(&ToAgent::Goodbye(Sentence::new("the session was stopped")))
+            && let Ok(goodbye) = frame(&ToAgent::Goodbye(Sentence::new(STOPPED)))
         {
             let _ = control.send(goodbye);
             drop((control, bundle));
@@ -321,7 +305,7 @@ impl Controller {
             is_heard = tokio::time::timeout(STOP_TIME_MAX, heard).await.is_ok();
         }
         let reason = match end {
-            End::Stop => "the session was stopped",
+            End::Stop => STOPPED,
             End::Lost(reason) => reason,
         };
         close(&dialed.connection, CloseCode::Goodbye, reason);

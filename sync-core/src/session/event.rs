@@ -13,12 +13,12 @@ pub use crate::engine::Side;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A connection is being made.
+    /// A connection is being made: the first one while alpha is being scanned.
     Connecting {
         /// To where, as the user wrote it.
         destination: String,
     },
-    /// The two sides have found each other and opened the root.
+    /// The two sides have found each other, opened the root and both been scanned.
     Connected {
         /// Round trip time as measured by the handshake.
         round_trip: Duration,

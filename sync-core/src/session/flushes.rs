@@ -49,9 +49,9 @@ impl Flushes {
         self.waiting.range_mut(..=number).for_each(|(_, flush)| flush.told = true);
     }
 
-    /// Beta has just been opened: what is told from here on was so before.
-    pub(super) fn told_all(&mut self) {
-        self.told(u64::MAX);
+    /// The last one that waits.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.waiting.last_key_value().map(|(number, _)| *number)
     }
 
     pub(super) fn is_empty(&self) -> bool {

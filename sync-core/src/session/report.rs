@@ -76,7 +76,6 @@ pub(super) struct Reporter {
     /// When the save was made at beta that has just been told of.
     news: Option<Instant>,
     problems: BTreeMap<(Side, Found, SyncPath), PathProblem>,
-    is_scanned: bool,
     connected_since: Option<Instant>,
     is_ready: bool,
     /// Alpha, as last seen.
@@ -101,7 +100,6 @@ impl Reporter {
             saving: None,
             news: None,
             problems: BTreeMap::new(),
-            is_scanned: false,
             connected_since: None,
             is_ready: false,
             tree: Tree::new(),
@@ -118,17 +116,12 @@ impl Reporter {
         self.events.put(event);
     }
 
-    pub(super) fn scanned(&self) -> bool {
-        self.is_scanned
-    }
-
     /// Whether both sides have been in sync since the connection was made.
     pub(super) fn is_ready(&self) -> bool {
         self.is_ready
     }
 
-    pub(super) fn first_scan(&mut self, view: &View, took: Duration) {
-        self.is_scanned = true;
+    pub(super) fn first_scan(&self, view: &View, took: Duration) {
         let (files, bytes) = count(&view.tree);
         self.tell(Event::Scanned { files, bytes, took });
     }

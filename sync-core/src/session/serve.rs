@@ -9,6 +9,7 @@ mod gather;
 mod guests;
 mod inbound;
 mod kept;
+mod quiet;
 mod refusals;
 mod root;
 mod session;

@@ -47,8 +47,8 @@ async fn the_first_sync_brings_everything_over() {
     let events = running.events();
     let at = |wanted: fn(&Event) -> bool| events.iter().position(wanted).unwrap();
     let order = [
-        at(|event| matches!(event, Event::Scanned { files: 304, .. })),
         at(|event| matches!(event, Event::Connecting { .. })),
+        at(|event| matches!(event, Event::Scanned { files: 304, .. })),
         at(|event| matches!(event, Event::Connected { .. })),
         at(|event| matches!(event, Event::Ready { files: 304, .. })),
     ];

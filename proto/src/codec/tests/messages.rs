@@ -233,6 +233,7 @@ pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
         any::<[u64; 2]>()
             .prop_map(|[first, last]| ToAgent::Gather(Gather { first: BatchId(first), last: BatchId(last) })),
         any::<u64>().prop_map(|id| ToAgent::Release(BatchId(id))),
+        Just(ToAgent::Begin),
     ]
 }
 

@@ -103,7 +103,7 @@ fn fault_45_an_agent_whose_frames_are_none() {
 
 #[test]
 fn fault_45_an_agent_that_answers_what_was_not_asked() {
-    check("answer the opening", async |liar| liar.say(&ToController::Pong(1)).await);
+    check("answer the opening", async |liar| liar.say(&ToController::Flushed(1)).await);
     check("opened the root twice", async |liar| {
         liar.opened(TreeHash([1; 32])).await;
         liar.opened(TreeHash([1; 32])).await;

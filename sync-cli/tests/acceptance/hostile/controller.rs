@@ -18,6 +18,8 @@ use super::peer::{Peer, Talk, batch, blob, bomb, file, file_of, frame, open, pat
 /// Codes of a close, as in the specification.
 const VERSION: u64 = 1;
 const PROTOCOL: u64 = 2;
+/// Named where something is asked for of a session that was not told to begin.
+const BEFORE_IT_BEGAN: &str = "before the session was begun";
 
 /// Plays one lie on a connection of its own. It must be ended with this code, in words that have `fault` in them.
 fn check(scene: &mut Scene, fault: &str, code: u64, lie: impl AsyncFnOnce(&Peer, &Path)) {
@@ -81,11 +83,13 @@ fn fault_45_frames_that_are_none() {
 fn fault_45_what_is_said_out_of_turn() {
     let mut scene = Scene::new();
     let first = "the first message of a session must open a root";
-    check(&mut scene, first, PROTOCOL, async |peer, _| {
-        let (mut send, _recv) = peer.control().await;
-        send.write_all(&frame(&ToAgent::Ping(1))).await.unwrap();
-        std::mem::forget(send);
-    });
+    for said in [ToAgent::Ping(1), ToAgent::Begin] {
+        check(&mut scene, first, PROTOCOL, async |peer, _| {
+            let (mut send, _recv) = peer.control().await;
+            send.write_all(&frame(&said)).await.unwrap();
+            std::mem::forget(send);
+        });
+    }
     check(&mut scene, "no hello of the synctl protocol", PROTOCOL, async |peer, _| {
         let (mut send, recv) = peer.dialed.connection.open_bi().await.unwrap();
         send.write_all(&b"GET / HTTP/1.1\r\nHost: agent\r\n".repeat(8)).await.unwrap();
@@ -107,6 +111,30 @@ fn fault_45_what_is_said_out_of_turn() {
         let mut talk = peer.open(root).await;
         talk.say(&open(1, root)).await;
     });
+    check(&mut scene, "begins once", PROTOCOL, async |peer, root| {
+        let mut talk = peer.open(root).await;
+        talk.say(&ToAgent::Begin).await;
+    });
+    let make = Operation::MakeDirectory { path: path("early") };
+    for early in [ToAgent::Ping(1), ToAgent::Rescan, ToAgent::Flush(1), ToAgent::Batch(batch(1, vec![make]))] {
+        check(&mut scene, BEFORE_IT_BEGAN, PROTOCOL, async |peer, root| {
+            let (mut send, _recv) = peer.control().await;
+            send.write_all(&[frame(&open(0, root)), frame(&early), frame(&ToAgent::Begin)].concat()).await.unwrap();
+            peer.dialed.connection.closed().await;
+        });
+    }
+    check(&mut scene, BEFORE_IT_BEGAN, PROTOCOL, async |peer, root| {
+        let (_send, _recv) = peer.open_unbegun(root).await;
+        let mut bundle = peer.bundle().await;
+        let _ = bundle.write_all(&frame(&batch(1, vec![Operation::MakeDirectory { path: path("early") }]))).await;
+        peer.dialed.connection.closed().await;
+    });
+    check(&mut scene, BEFORE_IT_BEGAN, PROTOCOL, async |peer, root| {
+        let (_send, _recv) = peer.open_unbegun(root).await;
+        let _file = peer.file(1, "early", file(b"x"), false).await;
+        peer.dialed.connection.closed().await;
+    });
+    assert!(!scene.prey.join("early").exists());
     check(&mut scene, "a session number used twice", PROTOCOL, async |peer, root| {
         let _talk = peer.open(root).await;
         let _second = peer.ask(0, root).await;

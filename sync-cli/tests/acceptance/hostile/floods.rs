@@ -188,7 +188,7 @@ fn fault_45_connections_and_rules() {
         let root = blob(scene.prey.as_os_str().as_encoded_bytes());
         let ignore = IgnoreSettings { patterns, ..IgnoreSettings::default() };
         let open = Open { session: SessionId(0), controller: ReplicaId([9; 16]), root, ignore, push: false };
-        send.write_all(&frame(&ToAgent::Open(open))).await.unwrap();
+        send.write_all(&[frame(&ToAgent::Open(open)), frame(&ToAgent::Begin)].concat()).await.unwrap();
         let mut recv = sync_core::link::FrameReader::new(recv);
         let said = read(&mut recv).await;
         eprintln!("many patterns: {}", format!("{said:?}").chars().take(200).collect::<String>());

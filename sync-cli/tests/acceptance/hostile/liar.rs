@@ -29,7 +29,7 @@ pub(super) fn listener(lab: &Lab) -> Listener {
 }
 
 impl Liar {
-    /// The next session that somebody wants to open.
+    /// The next session that somebody has opened and begun.
     pub(super) async fn accept(listener: &Listener) -> Self {
         loop {
             let Some(Ok(connection)) = listener.accept().await else { continue };
@@ -38,7 +38,8 @@ impl Liar {
                 continue;
             }
             let mut recv = FrameReader::new(recv);
-            if let Ok(Some(ToAgent::Open(open))) = recv.read::<ToAgent>(CONTROL_FRAME_BYTES_MAX).await {
+            let Ok(Some(ToAgent::Open(open))) = recv.read::<ToAgent>(CONTROL_FRAME_BYTES_MAX).await else { continue };
+            if let Ok(Some(ToAgent::Begin)) = recv.read::<ToAgent>(CONTROL_FRAME_BYTES_MAX).await {
                 return Self { connection, session: open.session, send, recv };
             }
         }

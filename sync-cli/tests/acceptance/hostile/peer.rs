@@ -94,8 +94,17 @@ impl Peer {
 
     pub(super) async fn ask(&self, session: u32, root: &Path) -> (SendStream, FrameReader) {
         let (mut send, recv) = self.control().await;
-        send.write_all(&frame(&open(session, root))).await.unwrap();
+        send.write_all(&[frame(&open(session, root)), frame(&ToAgent::Begin)].concat()).await.unwrap();
         (send, FrameReader::new(recv))
+    }
+
+    /// A session on `root` that is not told to begin.
+    pub(super) async fn open_unbegun(&self, root: &Path) -> (SendStream, RecvStream) {
+        let (mut send, recv) = self.control().await;
+        send.write_all(&frame(&open(0, root))).await.unwrap();
+        // Nothing tells that the agent has read it: streams of a session that it does not know are nobody's fault.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        (send, recv)
     }
 
     /// A session on `root`.

@@ -14,6 +14,8 @@ impl Controller {
             Observation::Scanned(seen) => {
                 self.reporter.first_scan(&seen.view, self.started.elapsed());
                 self.alpha(seen, link);
+                // The engine has it: an agent may begin.
+                self.is_scanned.send_replace(true);
             }
             Observation::Changed(seen) => self.alpha(seen, link),
             Observation::Flushed(token) => {

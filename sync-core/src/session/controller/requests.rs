@@ -53,6 +53,13 @@ impl Controller {
         self.replica.flush(number);
         // Without an agent it waits for one, or for the failure to reach it.
         if let Some(link) = link {
+            self.flush_beta(link);
+        }
+    }
+
+    /// Asks the agent for all that had changed at beta before the last flush that waits.
+    pub(super) fn flush_beta(&self, link: &mut Link) {
+        if let Some(number) = self.flushes.last() {
             link.probe
                 .get_or_insert_with(|| Box::pin(silent_after(&link.connected.dialed.connection, FLUSH_SILENCE_MAX)));
             link.say(&ToAgent::Flush(number));

@@ -444,14 +444,11 @@ async fn close_replica(opened: Opened) {
 impl Opened {
     async fn first_scan(&mut self) -> Result<(), String> {
         loop {
-            match self.mailbox.next().await {
-                Observation::Scanned(seen) => {
-                    self.view = seen.view;
-                    return Ok(());
-                }
-                Observation::Lost(reason) => return Err(reason),
-                Observation::Warning(message) => tracing::warn!("{message}"),
-                Observation::Changed(_) | Observation::Applied(_) | Observation::Flushed(_) => {}
+            let observation = self.mailbox.next().await;
+            let is_scan = matches!(observation, Observation::Scanned(_));
+            self.heed(observation)?;
+            if is_scan {
+                return Ok(());
             }
         }
     }
@@ -472,17 +469,28 @@ impl Opened {
         self.replica.flush(TOKEN);
         let mut is_flushed = false;
         while !is_flushed || self.under_way > 0 {
-            match self.mailbox.next().await {
-                Observation::Scanned(seen) | Observation::Changed(seen) => self.view = seen.view,
-                // Of a session that is gone: nobody waits for the outcomes, but the view counts.
-                Observation::Applied(applied) => {
-                    self.under_way = self.under_way.saturating_sub(1);
-                    self.view = applied.view;
-                }
-                Observation::Flushed(token) => is_flushed |= token == TOKEN,
-                Observation::Lost(reason) => return Err(reason),
-                Observation::Warning(message) => tracing::warn!("{message}"),
+            let observation = self.mailbox.next().await;
+            is_flushed |= matches!(observation, Observation::Flushed(TOKEN));
+            self.heed(observation)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what was observed while nobody is told. `Err`: the root is gone, and why.
+    pub(super) fn heed(&mut self, observation: Observation) -> Result<(), String> {
+        match observation {
+            Observation::Scanned(seen) | Observation::Changed(seen) => self.view = seen.view,
+            // Of a session that is gone: nobody waits for the outcomes, but the view counts.
+            Observation::Applied(applied) => {
+                self.under_way = self.under_way.saturating_sub(1);
+                self.view = applied.view;
             }
+            Observation::Flushed(_) => {}
+            Observation::Lost(reason) => {
+                self.is_lost = true;
+                return Err(reason);
+            }
+            Observation::Warning(message) => tracing::warn!("{message}"),
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::{
     effect::{self, Effect},
     gather::Gathering,
+    quiet,
     root::{Lease, Opened, ServedRoot},
     supply::{Supplied, Supplier},
 };
@@ -119,12 +120,11 @@ pub(super) async fn run(
 ) -> Result<(), String> {
     let (supplier, supplied) = supply.unzip();
     let (files, file_news) = mpsc::channel(CONTENT_STREAMS_MAX);
-    let reported = opened.view.tree.clone();
     let mut session = Session {
         root,
         opened,
         writer,
-        reported,
+        reported: Tree::new(),
         told_problems: BTreeMap::new(),
         effects: HashMap::new(),
         tags: HashMap::new(),
@@ -190,7 +190,8 @@ impl Session<'_> {
         speak: &Notify,
     ) -> Result<(), String> {
         let mailbox = Arc::clone(&self.opened.mailbox);
-        let mut going_on = self.say_opened().await?;
+        let begins = quiet::begun(&mut self.opened, &mut inbox, self.writer, speak).await?;
+        let mut going_on = begins && self.say_opened().await?;
         while going_on {
             // Inputs come first, but whoever sends one after another must not keep everybody else waiting.
             tokio::task::yield_now().await;
@@ -221,6 +222,7 @@ impl Session<'_> {
 
     async fn say_opened(&mut self) -> Result<bool, String> {
         let view = &self.opened.view;
+        self.reported = view.tree.clone();
         self.told_problems.clone_from(&view.problems);
         let partials = self.root.committer().partials();
         let opened = OpenedMessage {
@@ -251,6 +253,7 @@ impl Session<'_> {
     async fn message(&mut self, message: ToAgent) -> Result<bool, String> {
         match message {
             ToAgent::Open(_) => Err("a session opens one root, once".to_owned()),
+            ToAgent::Begin => Err("a session begins once".to_owned()),
             ToAgent::TreeRequest(paths) => {
                 for path in paths.iter() {
                     for listing in tell::listings(&self.reported, path) {
