@@ -142,8 +142,8 @@ impl Link {
                 self.connected = true;
                 Next::Flush
             }
-            Event::Disconnected { retry_in, .. } => {
-                let stood = std::mem::take(&mut self.connected);
+            Event::Disconnected { retry_in, stood, .. } => {
+                let stood = std::mem::take(&mut self.connected) || *stood;
                 self.losses += 1;
                 if stood && retry_in.is_some() && self.losses <= LOSSES_MAX { Next::Wait } else { Next::GiveUp }
             }
@@ -186,7 +186,12 @@ mod tests {
     }
 
     fn lost(retried: bool) -> Event {
-        Event::Disconnected { reason: "gone".to_owned(), retry_in: retried.then_some(Duration::ZERO) }
+        Event::Disconnected { reason: "gone".to_owned(), stood: false, retry_in: retried.then_some(Duration::ZERO) }
+    }
+
+    /// The agent was there, and is gone before both sides have been scanned.
+    fn lost_early() -> Event {
+        Event::Disconnected { reason: "gone".to_owned(), stood: true, retry_in: Some(Duration::ZERO) }
     }
 
     #[track_caller]
@@ -205,6 +210,9 @@ mod tests {
         check(&[connected(), lost(true), connected()], &[Next::Flush, Next::Wait, Next::Flush]);
         check(&[connected(), lost(true), lost(true)], &[Next::Flush, Next::Wait, Next::GiveUp]);
         check(&[connected(), lost(false)], &[Next::Flush, Next::GiveUp]);
+        check(&[lost_early(), lost_early(), connected()], &[Next::Wait, Next::Wait, Next::Flush]);
+        let mut link = Link::default();
+        assert_eq!((1..100).take_while(|_| link.after(&lost_early()) == Next::Wait).count(), LOSSES_MAX as usize);
         let mut link = Link::default();
         let rounds = (1..100).take_while(|_| {
             link.after(&connected());

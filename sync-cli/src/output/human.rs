@@ -79,7 +79,7 @@ pub(crate) fn line(event: &Event) -> Option<Line> {
         Event::Connected { round_trip } => {
             Line::new(event, "connected", format!("(round trip {})", duration(*round_trip)))
         }
-        Event::Disconnected { reason, retry_in } => {
+        Event::Disconnected { reason, retry_in, .. } => {
             let again = retry_in.map_or_else(String::new, |wait| format!("; trying again in {}", duration(wait)));
             Line::new(event, "not connected:", format!("{reason}{again}"))
         }

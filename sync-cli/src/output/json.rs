@@ -180,7 +180,7 @@ fn named(event: &Event) -> Option<(&'static str, Body<'_>)> {
     Some(match event {
         Event::Connecting { destination } => ("connecting", Body::Connecting { destination }),
         Event::Connected { round_trip } => ("connected", Body::Connected { round_trip_us: micros(*round_trip) }),
-        Event::Disconnected { reason, retry_in } => {
+        Event::Disconnected { reason, retry_in, .. } => {
             ("disconnected", Body::Disconnected { reason, retry_in_ms: retry_in.map(millis) })
         }
         Event::Scanned { files, bytes, took } => ("scanned", files_body(*files, *bytes, *took)),

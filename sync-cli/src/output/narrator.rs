@@ -65,7 +65,7 @@ mod tests {
     }
 
     fn away(reason: &str, seconds: u64) -> Event {
-        Event::Disconnected { reason: reason.to_owned(), retry_in: Some(Duration::from_secs(seconds)) }
+        Event::Disconnected { reason: reason.to_owned(), stood: false, retry_in: Some(Duration::from_secs(seconds)) }
     }
 
     #[test]

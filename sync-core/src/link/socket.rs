@@ -56,9 +56,9 @@ pub(super) fn listening(identity: &Identity) -> Result<EndpointConfig, KeyError>
     let mut random = [0; 32];
     getrandom::fill(&mut random).map_err(|_| KeyError::NoRandomness)?;
     let mut config = EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &token_key[..])));
+    transport::take_large_packets(&mut config);
     // quinn's own generator marks its ids with a key of the process, and drops packets that carry others: there a
     // successor would stay silent.
-    transport::take_large_packets(&mut config);
     config.cid_generator(move || Box::new(ConnectionIds { key: random, count: 0 }));
     Ok(config)
 }

@@ -29,7 +29,7 @@ const GUEST_WINDOW_BYTES: u32 = 8 << 20;
 pub(super) const MTU_BYTES_MAX: u16 = 6500;
 /// The search for that ends when it is known to so many bytes.
 const MTU_STEP_BYTES: u16 = 64;
-/// And begins again after so long. A path that becomes another is searched at once.
+/// And begins again after so long. A path that comes to carry less is found out by what is lost.
 const MTU_SEARCH_EVERY: Duration = Duration::from_secs(3600);
 /// What a round trip is taken for before the first is measured. QUIC's own 333 ms paces the first flight as if for that
 /// distance, and repeats a lost first packet only after a second.

@@ -22,10 +22,18 @@ use crate::{
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// A buffer that serves many files, and what ends the reading of a large one before its time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HashBuffer {
     bytes: Vec<u8>,
     stop: Arc<AtomicBool>,
+    /// How many threads may hash a large file at once.
+    threads: usize,
+}
+
+impl Default for HashBuffer {
+    fn default() -> Self {
+        Self::stopped_by(Arc::default())
+    }
 }
 
 /// Reading was ended because nobody wants to know any more.
@@ -36,7 +44,13 @@ pub struct Stopped;
 impl HashBuffer {
     /// A buffer whose reading ends, in an error, once `stop` is set.
     pub fn stopped_by(stop: Arc<AtomicBool>) -> Self {
-        Self { bytes: Vec::new(), stop }
+        Self { bytes: Vec::new(), stop, threads: parallel::threads() }
+    }
+
+    /// As one of so many whose files are read at the same time: together they are to be no more threads than one alone.
+    #[must_use]
+    pub fn beside(self, readers: usize) -> Self {
+        Self { threads: (parallel::THREADS_MAX / readers.max(1)).clamp(1, self.threads), ..self }
     }
 }
 
@@ -83,7 +97,7 @@ pub fn hash_open(
     let (content, len) = if stat.len <= CONTENT_KEPT_BYTES_MAX {
         hash_small(file, stat, buffer, keep)?
     } else {
-        hash_large(file, stat.len, &buffer.stop)?
+        hash_large(file, stat.len, buffer)?
     };
     Ok((Node::File { content, len, executable: stat.executable }, stat.stamp))
 }
@@ -94,7 +108,7 @@ fn hash_small(
     buffer: &mut HashBuffer,
     keep: Keep<'_>,
 ) -> io::Result<(ContentId, u64)> {
-    let HashBuffer { bytes: buffer, stop } = buffer;
+    let HashBuffer { bytes: buffer, stop, .. } = buffer;
     // One byte more than the length: a full buffer means that the file has grown, a short read that it is whole.
     let wanted = usize::try_from(stat.len).unwrap_or(usize::MAX).saturating_add(1);
     if buffer.len() < wanted {
@@ -131,11 +145,11 @@ fn hash_small(
 }
 
 /// `file` is at its start, and of about `len` bytes: how long it is, reading finds out.
-fn hash_large(file: &mut std::fs::File, len: u64, stop: &AtomicBool) -> io::Result<(ContentId, u64)> {
-    let threads = parallel::threads();
+fn hash_large(file: &mut std::fs::File, len: u64, buffer: &HashBuffer) -> io::Result<(ContentId, u64)> {
+    let HashBuffer { stop, threads, .. } = buffer;
     if len >= parallel::PARALLEL_BYTES_MIN
-        && threads > 1
-        && let Some(hashed) = hash_in_parts(file, threads, stop)?
+        && *threads > 1
+        && let Some(hashed) = hash_in_parts(file, *threads, stop)?
     {
         return Ok(hashed);
     }
@@ -174,6 +188,42 @@ fn hash_rest(file: &mut std::fs::File, hasher: &mut blake3::Hasher, stop: &Atomi
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_file_has_one_hash_by_however_many_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = DirHandle::open_root(dir.path()).unwrap();
+        let min = parallel::PARALLEL_BYTES_MIN as usize;
+        for len in [min - 1, min, min + 1, 2 * min + 300_001] {
+            let bytes: Vec<u8> = (0..len).map(|at| (at / 7 + at * at / 65_536) as u8).collect();
+            std::fs::write(dir.path().join("large"), &bytes).unwrap();
+            let expected = ContentId(*blake3::hash(&bytes).as_bytes());
+            for readers in [1, 2, 4, 64] {
+                let mut buffer = HashBuffer::default().beside(readers);
+                let name = Name::new(b"large").unwrap();
+                let (node, _) = hash_file(&root, name, &mut buffer, Keep::Nothing).unwrap();
+                assert_eq!(node, Node::File { content: expected, len: len as u64, executable: false });
+            }
+        }
+    }
+
+    #[test]
+    fn many_readers_take_one_thread_each() {
+        for readers in 1..=64 {
+            let threads = HashBuffer::default().beside(readers).threads;
+            assert!(
+                threads >= 1 && (threads - 1) * readers <= parallel::THREADS_MAX,
+                "{readers} readers, {threads} threads"
+            );
         }
     }
 }

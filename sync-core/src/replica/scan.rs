@@ -89,7 +89,7 @@ impl Scan<'_> {
     }
 
     fn work(&self, shared: &Shared) {
-        let mut buffer = HashBuffer::stopped_by(Arc::clone(self.stop));
+        let mut buffer = HashBuffer::stopped_by(Arc::clone(self.stop)).beside(self.threads);
         while let Some(task) = shared.next() {
             // Also where it panics: the other threads would wait for it.
             let _done = Done(shared);

@@ -41,8 +41,22 @@ pub(super) struct Connected {
 
 /// A session that can't be, now or at all: a sentence for the user.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct ConnectError(pub(super) String);
+#[error("{reason}")]
+pub(super) struct ConnectError {
+    pub(super) reason: String,
+    /// Whether the agent was there and was lost; else it can't be reached, or does not want to.
+    pub(super) is_loss: bool,
+}
+
+impl ConnectError {
+    fn refused(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_loss: false }
+    }
+
+    fn lost(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_loss: true }
+    }
+}
 
 impl Target {
     /// Dials. The first congestion window is `window` bytes, where the link is known.
@@ -50,7 +64,7 @@ impl Target {
         let window = window.unwrap_or(FIRST_WINDOW_BYTES_MAX);
         dial_with_window(&self.host, self.port, &self.credentials, window)
             .await
-            .map_err(|error| ConnectError(error.to_string()))
+            .map_err(|error| ConnectError::refused(error.to_string()))
     }
 
     /// Agrees on a version, and opens the root. The agent scans it at once, and is told to begin when alpha `is_scanned`: where
@@ -61,11 +75,11 @@ impl Target {
         mut is_scanned: watch::Receiver<bool>,
     ) -> Result<(Connected, FrameReader), ConnectError> {
         let connection = &dialed.connection;
-        let lost = |error: quinn::ConnectionError| ConnectError(sentence(&error));
-        let (mut send, mut recv) = connection.open_bi().await.map_err(lost)?;
+        let (mut send, mut recv) =
+            connection.open_bi().await.map_err(|error| ConnectError::refused(sentence(&error)))?;
         hello_initiate(connection, &mut send, &mut recv, SOFTWARE)
             .await
-            .map_err(|error| ConnectError(error.to_string()))?;
+            .map_err(|error| ConnectError::refused(error.to_string()))?;
         let session = SessionId(0);
         let open = ToAgent::Open(Open {
             session,
@@ -78,13 +92,14 @@ impl Target {
         let _ = control.send(frame(&open)?);
         let mut reader = FrameReader::new(recv);
         let opened = answer(connection, &control, &mut reader, &mut is_scanned).await?;
-        let bundle = streams::bundle(connection, session).await.map_err(lost)?;
+        let bundle =
+            streams::bundle(connection, session).await.map_err(|error| ConnectError::lost(sentence(&error)))?;
         Ok((Connected { session, opened, control, bundle, dialed }, reader))
     }
 
     fn root_bytes(&self) -> Result<Blob<PATH_BYTES_MAX>, ConnectError> {
         Blob::new(self.root.as_os_str().as_encoded_bytes().to_vec())
-            .map_err(|_| ConnectError("the path of the destination is too long".to_owned()))
+            .map_err(|_| ConnectError::refused("the path of the destination is too long"))
     }
 }
 
@@ -108,21 +123,23 @@ async fn answer(
                 continue;
             }
             answer = reader.read::<ToController>(CONTROL_FRAME_BYTES_MAX) => answer,
-            () = &mut silent => return Err(ConnectError(why_unheard(connection))),
+            () = &mut silent => return Err(ConnectError::lost(why_unheard(connection))),
         };
         match answer {
             Ok(Some(ToController::Opened(opened))) if has_begun => return Ok(opened),
             Ok(Some(ToController::Opened(_))) => {
-                return Err(ConnectError("the agent opened the root before it was told to begin".to_owned()));
+                return Err(ConnectError::refused("the agent opened the root before it was told to begin"));
             }
             Ok(Some(ToController::Refused(sentence) | ToController::Goodbye(sentence))) => {
-                return Err(ConnectError(sentence.to_string()));
+                return Err(ConnectError::refused(sentence.to_string()));
             }
-            // Said so that this end's acknowledgement shows that there is somebody.
-            Ok(Some(ToController::Pong(_))) => {}
-            Ok(Some(_)) => return Err(ConnectError("the agent did not answer the opening of the root".to_owned())),
-            Ok(None) => return Err(ConnectError(why_closed(connection).await)),
-            Err(error) => return Err(ConnectError(error.to_string())),
+            // Said so that this end's acknowledgement shows that there is somebody. One after the other they must not keep
+            // everything else waiting.
+            Ok(Some(ToController::Pong(_))) => tokio::task::yield_now().await,
+            Ok(Some(_)) => return Err(ConnectError::refused("the agent did not answer the opening of the root")),
+            Ok(None) => return Err(ConnectError::lost(why_closed(connection).await)),
+            Err(error) if error.is_peers_fault() => return Err(ConnectError::refused(error.to_string())),
+            Err(error) => return Err(ConnectError::lost(error.to_string())),
         }
     }
 }
@@ -152,7 +169,7 @@ pub(super) fn why_unheard(connection: &Connection) -> String {
 pub(super) fn frame(message: &ToAgent) -> Result<Vec<u8>, ConnectError> {
     let mut bytes = Vec::new();
     encode_frame(message, &mut bytes, CONTROL_FRAME_BYTES_MAX)
-        .map_err(|error| ConnectError(format!("a message could not be sent: {error}")))?;
+        .map_err(|error| ConnectError::refused(format!("a message could not be sent: {error}")))?;
     Ok(bytes)
 }
 

@@ -117,7 +117,7 @@ impl Controller {
         loop {
             // While alpha is being scanned the agent does the same at beta.
             self.reporter.tell(Event::Connecting { destination: self.shared.destination.clone() });
-            let reason = match self.connect().await {
+            let (reason, stood) = match self.connect().await {
                 Ok(connected) => {
                     let since = Instant::now();
                     let end = self.connected(connected).await;
@@ -126,16 +126,16 @@ impl Controller {
                     }
                     match end {
                         End::Stop => break,
-                        End::Lost(reason) => reason,
+                        End::Lost(reason) => (reason, true),
                     }
                 }
-                Err(End::Stop) => break,
-                Err(End::Lost(reason)) => reason,
+                Err(None) => break,
+                Err(Some(error)) => (error.reason, error.is_loss),
             };
             self.engine.handle_disconnected();
             self.give_up_taking();
             let wait = backoff.next(jitter());
-            self.reporter.disconnected(reason.clone(), wait);
+            self.reporter.disconnected(reason.clone(), stood, wait);
             self.flushes.fail(&FlushError::Disconnected(reason));
             if self.meanwhile(tokio::time::sleep(wait)).await.is_none() {
                 break;
@@ -155,19 +155,18 @@ impl Controller {
         self.reporter.tell(Event::Stopped { reason: None });
     }
 
-    /// Dials, and opens the root. The answer comes when alpha has been scanned as well.
-    async fn connect(&mut self) -> Result<(Connected, FrameReader), End> {
-        let lost = |error: ConnectError| End::Lost(error.0);
+    /// Dials, and opens the root. The answer comes when alpha has been scanned as well. An error of `None`: the session is over.
+    async fn connect(&mut self) -> Result<(Connected, FrameReader), Option<ConnectError>> {
         let target = Arc::clone(&self.target);
-        let dialed = self.meanwhile(target.dial(self.window.bytes())).await.ok_or(End::Stop)?.map_err(lost)?;
+        let dialed = self.meanwhile(target.dial(self.window.bytes())).await.ok_or(None)??;
         let (connection, endpoint) = (dialed.connection.clone(), dialed.endpoint.clone());
         let Some(opened) = self.meanwhile(target.open(dialed, self.is_scanned.subscribe())).await else {
-            // The agent lets go of the root at once, and not when it misses this side.
+            // The agent lets go of the root when it has scanned it, and not when it misses this side.
             close(&connection, CloseCode::Goodbye, STOPPED);
             let _ = tokio::time::timeout(CLOSING_TIME, endpoint.wait_idle()).await;
-            return Err(End::Stop);
+            return Err(None);
         };
-        opened.map_err(lost)
+        Ok(opened?)
     }
 
     /// Waits for something while there is no agent to work with. `None`: the session is over.

@@ -27,6 +27,8 @@ pub enum Event {
     Disconnected {
         /// Why, and what to do.
         reason: String,
+        /// Whether the agent had been reached, and did not refuse.
+        stood: bool,
         /// When it is tried again; `None` where that has no use.
         retry_in: Option<Duration>,
     },

@@ -165,17 +165,18 @@ impl Reporter {
         self.tell(Event::Connected { round_trip });
     }
 
-    pub(super) fn disconnected(&mut self, reason: String, wait: Duration) {
+    /// `stood`: the agent had been there.
+    pub(super) fn disconnected(&mut self, reason: String, stood: bool, wait: Duration) {
         self.under.retain(|_, under| under.given);
         self.connected_since = None;
         self.shared.update(|status| {
             status.connected = false;
             status.in_sync = false;
         });
-        // The same reason again and again is told once.
-        if self.last_disconnect.as_ref() != Some(&reason) {
+        // The same reason why nobody is there, again and again, is told once.
+        if stood || self.last_disconnect.as_ref() != Some(&reason) {
             self.last_disconnect = Some(reason.clone());
-            self.tell(Event::Disconnected { reason, retry_in: Some(wait) });
+            self.tell(Event::Disconnected { reason, stood, retry_in: Some(wait) });
         }
     }
 

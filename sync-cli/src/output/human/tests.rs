@@ -94,7 +94,7 @@ fn colour_is_for_the_head_alone() {
 fn connections_come_and_go() {
     check(&Event::Connecting { destination: "quic://a:1/w".into() }, Tone::Plain, "connecting to quic://a:1/w");
     check(&Event::Connected { round_trip: Duration::from_micros(210) }, Tone::Plain, "connected (round trip 0.21 ms)");
-    let gone = |retry_in| Event::Disconnected { reason: "nobody answers at a:1".into(), retry_in };
+    let gone = |retry_in| Event::Disconnected { reason: "nobody answers at a:1".into(), stood: false, retry_in };
     check(
         &gone(Some(Duration::from_secs(2))),
         Tone::Attention,

@@ -36,7 +36,7 @@ fn connections() {
         json!({"destination": "quic://a:1/w"}),
     );
     check(&Event::Connected { round_trip: Duration::from_micros(210) }, "connected", json!({"round_trip_us": 210}));
-    let gone = |retry_in| Event::Disconnected { reason: "nobody answers".into(), retry_in };
+    let gone = |retry_in| Event::Disconnected { reason: "nobody answers".into(), stood: false, retry_in };
     check(
         &gone(Some(Duration::from_millis(1500))),
         "disconnected",

@@ -144,10 +144,11 @@ mod tests {
     };
 
     const PACKET_BYTES: u64 = 1_452;
+    const JUMBO_BYTES: u64 = 6_500;
     const FIRST_WINDOW_BYTES: u64 = CAP_MIN;
 
-    /// Sends so many bytes as fast as it may over a new link. How long that took, and the longest time that a packet waited.
-    fn send(mbit: f64, round_trip: Duration, bytes: u64) -> (Duration, Duration) {
+    /// Sends so many bytes, in packets of `packet`, as fast as it may over a new link. How long that took, and the longest time that a packet waited.
+    fn send(mbit: f64, round_trip: Duration, bytes: u64, packet: u64) -> (Duration, Duration) {
         let (began, rate) = (Instant::now(), mbit * 125_000.0);
         let (mut blind, mut ceiling) = (Blind::default(), Ceiling::new());
         let (mut now, mut free, mut flying, mut left) = (Duration::ZERO, Duration::ZERO, 0, bytes);
@@ -155,15 +156,15 @@ mod tests {
         loop {
             while left > 0 {
                 let window = blind.window(FIRST_WINDOW_BYTES.min(ceiling.bytes()));
-                if flying + PACKET_BYTES > window {
+                if flying + packet > window {
                     break;
                 }
-                flying += PACKET_BYTES;
-                left = left.saturating_sub(PACKET_BYTES);
+                flying += packet;
+                left = left.saturating_sub(packet);
                 // As quinn, at five quarters of a window each round trip.
-                now += round_trip.mul_f64(PACKET_BYTES as f64 / window as f64 / 1.25);
-                blind.on_sent(PACKET_BYTES);
-                free = free.max(now) + Duration::from_secs_f64(PACKET_BYTES as f64 / rate);
+                now += round_trip.mul_f64(packet as f64 / window as f64 / 1.25);
+                blind.on_sent(packet);
+                free = free.max(now) + Duration::from_secs_f64(packet as f64 / rate);
                 longest = longest.max(free - now);
                 answers.push_back((now, free + round_trip));
                 if answers.front().is_some_and(|(_, answered)| *answered <= now) {
@@ -173,13 +174,13 @@ mod tests {
             let Some((sent, answered)) = answers.pop_front() else { return (now, longest) };
             let before = now;
             now = now.max(answered);
-            flying -= PACKET_BYTES;
+            flying -= packet;
             let (at, sent) = (began + answered.max(before.min(answered)), began + sent);
-            blind.on_answer(at, sent, PACKET_BYTES);
+            blind.on_answer(at, sent, packet);
             ceiling.on_answer(&Answer {
                 now: at,
                 sent,
-                bytes: PACKET_BYTES,
+                bytes: packet,
                 app_limited: false,
                 base: round_trip,
                 window: blind.window(FIRST_WINDOW_BYTES.min(ceiling.bytes())),
@@ -192,13 +193,15 @@ mod tests {
 
     #[test]
     fn the_first_burst_does_not_fill_a_queue_and_the_link_stays_busy() {
-        for mbit in [20.0, 100.0, 500.0] {
+        for (mbit, packet) in
+            [20.0, 100.0, 500.0].into_iter().flat_map(|mbit| [(mbit, PACKET_BYTES), (mbit, JUMBO_BYTES)])
+        {
             for round_trip_ms in [0, 10, 50] {
                 let round_trip = Duration::from_micros(round_trip_ms * 1_000 + 200);
                 let bytes = (mbit * 125_000.0) as u64;
-                let (took, longest) = send(mbit, round_trip, bytes);
-                let what = format!("{mbit} Mbit/s, {round_trip_ms} ms: {took:?}, {longest:?}");
-                let burst = Duration::from_secs_f64(BLIND_BYTES as f64 / mbit / 125_000.0);
+                let (took, longest) = send(mbit, round_trip, bytes, packet);
+                let what = format!("{mbit} Mbit/s, {round_trip_ms} ms, by {packet}: {took:?}, {longest:?}");
+                let burst = Duration::from_secs_f64((BLIND_BYTES + packet) as f64 / mbit / 125_000.0);
                 assert!(longest < burst + Duration::from_millis(12), "{what}");
                 // A second, and the round trip that it took to be told.
                 let busy = took.saturating_sub(round_trip * 3).as_secs_f64();
@@ -207,6 +210,21 @@ mod tests {
                 assert!(busy < 1.1 / fits, "{what}");
             }
         }
+    }
+
+    #[test]
+    fn large_packets_tell_as_soon_as_as_many_bytes_of_small_ones() {
+        let began = Instant::now();
+        let mut blind = Blind::default();
+        blind.on_sent(BLIND_BYTES);
+        // The first moment, and then as many bytes as 32 small ones have: seven.
+        for packet in 0..=7_u64 {
+            assert!(!blind.has_told, "{packet}");
+            let sent = began + Duration::from_micros(50 * packet);
+            blind.on_answer(sent + Duration::from_millis(1), sent, JUMBO_BYTES);
+            blind.on_moment(BLIND_BYTES, 20e6);
+        }
+        assert!(blind.has_told);
     }
 
     #[test]
