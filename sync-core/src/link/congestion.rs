@@ -77,6 +77,7 @@ impl ControllerFactory for Capped {
             blind: Blind::default(),
             rate: Rate::default(),
             shortest: None,
+            packet: current_mtu.into(),
         })
     }
 }
@@ -90,6 +91,8 @@ struct CappedCubic {
     rate: Rate,
     /// The shortest round trip.
     shortest: Option<Duration>,
+    /// How large one is at most, in bytes.
+    packet: u64,
 }
 
 impl CappedCubic {
@@ -102,6 +105,10 @@ impl CappedCubic {
 impl Controller for CappedCubic {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.blind.on_sent(bytes);
+        // What is left would not take a packet and what is begun of another.
+        if self.blind.in_flight() + 2 * self.packet >= self.window() {
+            self.ceiling.on_full(now);
+        }
         self.inner.on_sent(now, bytes, last_packet_number);
     }
 
@@ -111,7 +118,8 @@ impl Controller for CappedCubic {
         self.blind.on_answer(now, sent, bytes);
         self.rate.on_answer(now, sent, bytes, app_limited);
         let (base, window) = (rtt.min(), self.window());
-        self.ceiling.on_answer(&Answer { now, sent, bytes, app_limited, base, window });
+        let rate = self.rate.bytes_per_second();
+        self.ceiling.on_answer(&Answer { now, sent, bytes, app_limited, base, rate, window });
         // Grown far beyond what is let, Cubic would have to lose many times before that is felt.
         if self.inner.window() < self.cap.min(self.ceiling.bytes()) {
             self.inner.on_ack(now, sent, bytes, app_limited, rtt);
@@ -123,7 +131,7 @@ impl Controller for CappedCubic {
         let base = self.shortest.unwrap_or_default();
         if let Some(told) = self.blind.on_moment(in_flight, self.known_window() as f64 / ceiling::round_trip_max(base))
         {
-            self.ceiling.begin(now, base, told);
+            self.ceiling.begin(base, told);
         }
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
@@ -133,6 +141,7 @@ impl Controller for CappedCubic {
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.packet = new_mtu.into();
         self.inner.on_mtu_update(new_mtu);
     }
 
@@ -154,6 +163,7 @@ impl Controller for CappedCubic {
             blind: self.blind.clone(),
             rate: self.rate.clone(),
             shortest: self.shortest,
+            packet: self.packet,
         })
     }
 
@@ -175,6 +185,26 @@ fn cap(shortest: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_is_full_when_no_packet_more_may_leave() {
+        const PACKET_BYTES: u16 = 1_452;
+        let now = Instant::now();
+        let mut cubic = CubicConfig::default();
+        cubic.initial_window(64 << 10);
+        let capped = Arc::new(Capped(Arc::new(cubic))).build(now, PACKET_BYTES);
+        let mut capped = capped.into_any().downcast::<CappedCubic>().expect("is what is built");
+        let mut in_flight = 0;
+        while in_flight + u64::from(PACKET_BYTES) < capped.window() {
+            assert!(
+                !capped.ceiling.is_full() || capped.window() - in_flight <= 2 * u64::from(PACKET_BYTES),
+                "{in_flight}"
+            );
+            capped.on_sent(now, PACKET_BYTES.into(), 0);
+            in_flight += u64::from(PACKET_BYTES);
+        }
+        assert!(capped.ceiling.is_full());
+    }
 
     #[test]
     fn the_cap_follows_the_distance() {

@@ -53,8 +53,10 @@ struct Train {
 pub(super) enum Told {
     /// It carries so many bytes a second.
     Carries(f64),
-    /// It carries at least so many.
+    /// It carries at least so many, which is enough.
     AtLeast(f64),
+    /// No more was seen, but not what held it back.
+    Perhaps(f64),
 }
 
 impl Blind {
@@ -63,6 +65,11 @@ impl Blind {
         // Less is shown only when it is reached: packets are spread over time by the window, and a save leaves at once by a
         // large one.
         if self.has_told || self.in_flight < BLIND_BYTES { window } else { window.min(BLIND_BYTES) }
+    }
+
+    /// What is in flight, in bytes.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
     }
 
     pub(super) fn on_sent(&mut self, bytes: u64) {
@@ -109,8 +116,11 @@ impl Blind {
             self.fastest = self.fastest.max(rate);
             self.spread += u32::from(is_spread);
         }
-        let told = if self.fastest >= enough || self.trains >= TRAINS_MAX {
+        let told = if self.fastest >= enough {
             Told::AtLeast(self.fastest)
+        } else if self.trains >= TRAINS_MAX {
+            // All answered at once they tell nothing at all.
+            if self.fastest > 0.0 { Told::Perhaps(self.fastest) } else { Told::AtLeast(0.0) }
         } else if self.spread >= SPREAD_TRAINS_MIN {
             Told::Carries(self.fastest)
         } else {
@@ -157,6 +167,7 @@ mod tests {
             while left > 0 {
                 let window = blind.window(FIRST_WINDOW_BYTES.min(ceiling.bytes()));
                 if flying + packet > window {
+                    ceiling.on_full(began + now);
                     break;
                 }
                 flying += packet;
@@ -183,10 +194,11 @@ mod tests {
                 bytes: packet,
                 app_limited: false,
                 base: round_trip,
+                rate: None,
                 window: blind.window(FIRST_WINDOW_BYTES.min(ceiling.bytes())),
             });
             if let Some(told) = blind.on_moment(flying, FIRST_WINDOW_BYTES as f64 / round_trip_max(round_trip)) {
-                ceiling.begin(at, round_trip, told);
+                ceiling.begin(round_trip, told);
             }
         }
     }
@@ -264,6 +276,21 @@ mod tests {
         }
         blind.on_sent(BLIND_BYTES);
         assert_eq!(blind.window(FIRST_WINDOW_BYTES), FIRST_WINDOW_BYTES);
+    }
+
+    #[test]
+    fn what_was_sent_as_slowly_as_it_was_answered_is_not_taken_for_enough() {
+        let began = Instant::now();
+        let mut blind = Blind::default();
+        blind.on_sent(BLIND_BYTES);
+        // One packet each 100 µs, there and back.
+        let told = (0..).find_map(|packet| {
+            let sent = began + Duration::from_micros(100 * packet);
+            blind.on_answer(sent + Duration::from_millis(50), sent, PACKET_BYTES);
+            assert!(packet <= u64::from((ANSWERS + 1) * TRAINS_MAX));
+            blind.on_moment(BLIND_BYTES, 1e9)
+        });
+        assert!(matches!(told, Some(Told::Perhaps(rate)) if (14e6..15e6).contains(&rate)), "{told:?}");
     }
 
     #[test]
