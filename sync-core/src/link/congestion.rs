@@ -131,7 +131,7 @@ impl Controller for CappedCubic {
         let base = self.shortest.unwrap_or_default();
         if let Some(told) = self.blind.on_moment(in_flight, self.known_window() as f64 / ceiling::round_trip_max(base))
         {
-            self.ceiling.begin(base, told);
+            self.ceiling.begin(now, base, told);
         }
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
@@ -174,6 +174,12 @@ impl Controller for CappedCubic {
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }
+}
+
+/// A packet that is larger counts for as many as it would be on Ethernet: jumbo ones are few in a burst.
+fn counted(bytes: u64) -> u32 {
+    const ETHERNET_BYTES: u64 = 1_452;
+    u32::try_from(bytes.div_ceil(ETHERNET_BYTES)).unwrap_or(u32::MAX)
 }
 
 /// The most that may be in flight where this is the shortest round trip seen.

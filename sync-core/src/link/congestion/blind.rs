@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 const BLIND_BYTES: u64 = 128 << 10;
 /// So many answers, twice, tell what the link carries.
 const ANSWERS: u32 = 32;
-/// A packet that is larger counts for as many as it would be on Ethernet, in bytes: jumbo ones are few in a burst.
-const COUNTED_BYTES: u64 = 1_452;
 const SPREAD_TRAINS_MIN: u32 = 2;
 /// After so many times in which nothing was learnt, for want of something to send, the rest is left to others.
 const TRAINS_MAX: u32 = 16;
@@ -92,7 +90,7 @@ impl Blind {
             return;
         }
         train.last = now;
-        train.answers += u32::try_from(bytes.div_ceil(COUNTED_BYTES)).unwrap_or(ANSWERS);
+        train.answers += super::counted(bytes);
         train.bytes += bytes;
     }
 
@@ -198,7 +196,7 @@ mod tests {
                 window: blind.window(FIRST_WINDOW_BYTES.min(ceiling.bytes())),
             });
             if let Some(told) = blind.on_moment(flying, FIRST_WINDOW_BYTES as f64 / round_trip_max(round_trip)) {
-                ceiling.begin(round_trip, told);
+                ceiling.begin(at, round_trip, told);
             }
         }
     }

@@ -2,12 +2,12 @@
 //!
 //! A link with a bounded rate keeps what it can't carry yet in a queue, in order, and Cubic grows until that is full: 200 ms at
 //! some routers. A save has to wait there behind the bulk that left before it. So where even the shortest of the round trips
-//! of a while is longer than the path needs by more than [`QUEUE_MAX`], the ceiling falls to what was carried in that
-//! while, times the time that is allowed. It rises where they are shorter. The link stays busy: something always waits.
+//! of a while is longer than the path needs by more than [`QUEUE_MAX`], the ceiling falls to what the link carries in the
+//! time that is allowed. It rises where they are shorter. The link stays busy: something always waits.
 //!
-//! What is in flight takes at least as long as the link needs for it. What waits longer waits for others: in their queue, on a path that
-//! has become longer, for a busy processor. To give way then would be to starve, so as much more may be in flight as
-//! the link carries in that time, once it was so for a while.
+//! What is in flight takes as long as the link needs for it, and less of it takes less. What waits longer, or as long, waits for others: in
+//! their queue, on a path that has become longer, for a busy processor. To give way then would be to starve, so as much more
+//! may be in flight as the link carries in that time.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,9 @@ use super::blind::Told;
 const QUEUE_MAX: Duration = Duration::from_millis(6);
 /// The ceiling is never lower, in bytes.
 const FLOOR_BYTES: u64 = 32 << 10;
-/// At such a rate, in bytes a second (1 Gbit/s), [`FAST_BYTES`] wait for 17 ms at most, and what looks like a queue is mostly busy
-/// processors: there nothing falls below it.
-const FAST: f64 = 125e6;
+/// At such a rate, in bytes a second (of 1 Gbit/s what the headers leave), [`FAST_BYTES`] wait for 19 ms at most, and what looks like a
+/// queue is mostly busy processors: there nothing falls below it.
+const FAST: f64 = 110e6;
 const FAST_BYTES: u64 = super::CAP_MIN;
 /// By how much it rises at least where nothing waits. Over a distance this is how far it may go beyond.
 const GROWTH: f64 = 1.25;
@@ -52,8 +52,10 @@ pub(super) struct Answer {
 #[derive(Debug, Clone)]
 pub(super) struct Ceiling {
     bytes: u64,
-    /// Since when all is in flight that may be: only what was sent from then on tells how long that has to wait. What leaves earlier finds
-    /// the queue as it was before this bound, or before there was anything to send, and would have it raised in vain.
+    /// Only packets that were sent from here on tell of the present bound.
+    since: Option<Instant>,
+    /// Since when all is in flight that may be. What leaves earlier finds the queue as it was before this bound, or before there was
+    /// anything to send: where that is too long the bound is too high, but where it is short that is no reason to raise it.
     full_since: Option<Instant>,
     span: Option<Span>,
     others: Others,
@@ -62,10 +64,19 @@ pub(super) struct Ceiling {
 /// What others make wait for.
 #[derive(Debug, Clone, Copy, Default)]
 struct Others {
-    /// In how many whiles in a row, just now, and for how long at least.
+    /// In how many whiles in a row, just now, what is in flight did not need as long as it took, and the shortest of those times.
     whiles: u32,
     least: Duration,
+    falling: Option<Falling>,
+    /// The wait, and until when.
     believed: Option<(Duration, Instant)>,
+}
+
+/// What was in flight, and for how long, since it falls without help.
+#[derive(Debug, Clone, Copy)]
+struct Falling {
+    window: u64,
+    round_trip: Duration,
 }
 
 /// The answers of a while.
@@ -75,11 +86,13 @@ struct Span {
     answers: u32,
     bytes: u64,
     shortest: Duration,
+    /// All of them were sent since all was in flight that may be.
+    is_full: bool,
 }
 
 impl Ceiling {
     pub(super) fn new() -> Self {
-        Self { bytes: u64::MAX, full_since: None, span: None, others: Others::default() }
+        Self { bytes: u64::MAX, since: None, full_since: None, span: None, others: Others::default() }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -87,7 +100,7 @@ impl Ceiling {
     }
 
     /// Begins with what a link has told, before anything was found to wait.
-    pub(super) fn begin(&mut self, base: Duration, told: Told) {
+    pub(super) fn begin(&mut self, now: Instant, base: Duration, told: Told) {
         let rate = match told {
             Told::Carries(rate) => rate,
             // Too low it is soon raised; with none a queue would be full first.
@@ -96,7 +109,7 @@ impl Ceiling {
         };
         if rate < FAST && self.bytes == u64::MAX {
             self.bytes = ((rate * round_trip_max(base)) as u64).max(FLOOR_BYTES);
-            self.fill_anew();
+            self.fill_anew(now);
         }
     }
 
@@ -110,21 +123,23 @@ impl Ceiling {
         self.full_since.is_some()
     }
 
-    fn fill_anew(&mut self) {
-        (self.full_since, self.span) = (None, None);
+    fn fill_anew(&mut self, now: Instant) {
+        (self.since, self.full_since, self.span) = (Some(now), None, None);
     }
 
     pub(super) fn on_answer(&mut self, answer: &Answer) {
         if answer.app_limited {
-            self.fill_anew();
+            (self.full_since, self.span) = (None, None);
+            self.others.on_pause();
             return;
         }
-        if self.full_since.is_none_or(|since| answer.sent < since) {
+        if self.since.is_some_and(|since| answer.sent < since) {
             return;
         }
         let round_trip = answer.now.saturating_duration_since(answer.sent);
-        let Some(span) = &mut self.span else {
-            self.span = Some(Span { began: answer.now, answers: 0, bytes: 0, shortest: round_trip });
+        let is_full = self.full_since.is_some_and(|since| answer.sent > since);
+        let Some(span) = self.span.as_mut().filter(|span| span.is_full == is_full) else {
+            self.span = Some(Span { began: answer.now, answers: 0, bytes: 0, shortest: round_trip, is_full });
             return;
         };
         span.answers += 1;
@@ -142,44 +157,80 @@ impl Ceiling {
         self.span = None;
         // In a while in which a processor was busy less is carried than the link would.
         let rate = (span.bytes as f64 / took.as_secs_f64()).max(answer.rate.unwrap_or_default() as f64);
-        let allowed = answer.base + QUEUE_MAX + self.others.on_while(answer, span, rate);
+        if span.is_full {
+            self.others.on_while(answer, span, rate);
+        }
+        let allowed = answer.base + QUEUE_MAX + self.others.wait(answer.now);
         let carried = rate * allowed.as_secs_f64();
         if span.shortest <= allowed {
+            if !span.is_full {
+                return;
+            }
             let fits = carried / answer.window as f64;
             // With next to nothing in the queue the link may be able to carry far more.
             let at_least = if span.shortest <= answer.base + QUEUE_MAX / 4 { GROWTH } else { 1.0 };
             let bytes = (answer.window as f64 * fits.clamp(at_least, 2.0)) as u64;
             if bytes > self.bytes {
                 self.bytes = bytes;
-                self.fill_anew();
+                self.fill_anew(answer.now);
             }
             return;
         }
-        if rate >= FAST && answer.window <= FAST_BYTES {
+        // Before all is in flight no more was carried than was let out.
+        let is_known = span.is_full || answer.rate.is_some();
+        if !is_known || rate >= FAST && answer.window <= FAST_BYTES {
             return;
         }
         let floor = if rate >= FAST { FAST_BYTES } else { FLOOR_BYTES };
         self.bytes = (carried as u64).min(answer.window).max(floor);
-        self.fill_anew();
+        self.fill_anew(answer.now);
     }
 }
 
 impl Others {
+    /// There was nothing more to send: what was seen so far is not a while before the next.
+    fn on_pause(&mut self) {
+        (self.whiles, self.falling) = (0, None);
+    }
+
     /// For how long they make wait, as far as that is believed.
-    fn on_while(&mut self, answer: &Answer, span: &Span, rate: f64) -> Duration {
-        let needed = answer.window as f64 / rate;
-        if span.shortest > answer.base + QUEUE_MAX && needed < 0.75 * span.shortest.as_secs_f64() {
-            let wait = span.shortest.saturating_sub(answer.base);
-            self.least = if self.whiles == 0 { wait } else { self.least.min(wait) };
-            self.whiles += 1;
-            if self.whiles >= WHILES {
-                self.believed = Some((self.least, answer.now + BELIEVED));
-            }
-        } else {
-            self.whiles = 0;
-        }
-        self.believed = self.believed.filter(|(_, until)| answer.now < *until);
+    fn wait(&mut self, now: Instant) -> Duration {
+        self.believed = self.believed.filter(|(_, until)| now < *until);
         self.believed.map_or(Duration::ZERO, |(wait, _)| wait)
+    }
+
+    /// All was in flight that may be, in all of the while.
+    fn on_while(&mut self, answer: &Answer, span: &Span, rate: f64) {
+        if span.shortest <= answer.base + QUEUE_MAX {
+            *self = Self::default();
+            return;
+        }
+        // What is believed is not made more of by the queue that it lets grow: it has to be seen anew.
+        if self.believed.is_some() {
+            return;
+        }
+        self.least = if self.whiles == 0 { span.shortest } else { self.least.min(span.shortest) };
+        let needed = answer.window as f64 / rate;
+        self.whiles = if needed < 0.75 * span.shortest.as_secs_f64() { self.whiles + 1 } else { 0 };
+        if self.whiles >= WHILES || self.falls_in_vain(answer.window, span.shortest) {
+            *self = Self {
+                believed: Some((self.least.saturating_sub(answer.base), answer.now + BELIEVED)),
+                ..Self::default()
+            };
+        }
+    }
+
+    /// Whether with a third less in flight it takes about as long: the rate that is seen is that of what is in flight where nothing
+    /// waits for itself, and tells nothing. Smaller differences are lost in the noise.
+    fn falls_in_vain(&mut self, window: u64, round_trip: Duration) -> bool {
+        let now = Falling { window, round_trip };
+        let from = *self.falling.get_or_insert(now);
+        if window > from.window / 3 * 2 {
+            return false;
+        }
+        self.falling = Some(now);
+        let expected = from.round_trip.mul_f64(window as f64 / from.window as f64);
+        round_trip > (from.round_trip + expected) / 2
     }
 }
 
@@ -195,6 +246,7 @@ mod tests {
     use super::{super::rate::Rate, *};
 
     const PACKET_BYTES: u64 = 1_452;
+    const JUMBO_BYTES: u64 = 6_500;
     /// What a queue of the link holds.
     const QUEUE_BYTES_SECONDS: f64 = 0.2;
 
@@ -213,6 +265,8 @@ mod tests {
         part: fn(Duration) -> f64,
         /// What was seen of it before, in bytes a second.
         told: Option<f64>,
+        /// Bytes.
+        packet: u64,
     }
 
     /// What a sender that always has something saw in the last half of a time.
@@ -229,21 +283,34 @@ mod tests {
             let (mut now, mut free, mut flying, mut carried) = (Duration::ZERO, Duration::ZERO, 0, 0);
             let mut answers = VecDeque::new();
             if let Some(rate) = self.told {
-                ceiling.begin(self.round_trip, Told::Carries(rate));
+                ceiling.begin(self.began, self.round_trip, Told::Carries(rate));
             }
             let mut seen = Seen { used: 0.0, longest_wait: Duration::ZERO };
+            // As quinn paces: five quarters of a window each round trip, smoothed, some packets at a time.
+            let (mut smooth, mut tokens, mut filled) = (self.round_trip, 0.0_f64, Duration::ZERO);
             while now < lasts {
                 let window = initial_window.min(ceiling.bytes());
+                let pace = 1.25 * window as f64 / smooth.as_secs_f64();
+                let burst = (pace * 0.002).max((10 * self.packet) as f64);
                 let sends = (self.sends)(now);
                 while sends && answers.front().is_none_or(|(_, answered)| *answered > now) {
-                    if flying + PACKET_BYTES > window {
+                    if flying + self.packet > window {
                         ceiling.on_full(self.began + now);
                         break;
                     }
-                    flying += PACKET_BYTES;
-                    // As quinn, at five quarters of a window each round trip.
-                    now += self.round_trip.mul_f64(PACKET_BYTES as f64 / window as f64 / 1.25);
-                    free = free.max(now) + Duration::from_secs_f64(PACKET_BYTES as f64 / self.rate / (self.part)(now));
+                    tokens = (tokens + (now - filled).as_secs_f64() * pace).min(burst);
+                    filled = now;
+                    if tokens < self.packet as f64 {
+                        let at = now + Duration::from_secs_f64((burst - tokens) / pace);
+                        if answers.front().is_some_and(|(_, answered)| *answered <= at) {
+                            break;
+                        }
+                        now = at;
+                        continue;
+                    }
+                    tokens -= self.packet as f64;
+                    flying += self.packet;
+                    free = free.max(now) + Duration::from_secs_f64(self.packet as f64 / self.rate / (self.part)(now));
                     answers.push_back((now, free + self.round_trip + (self.others)(now)));
                 }
                 let Some((sent, answered)) = answers.pop_front() else {
@@ -251,17 +318,18 @@ mod tests {
                     continue;
                 };
                 now = (self.stalled)(now.max(answered));
-                flying -= PACKET_BYTES;
+                flying -= self.packet;
+                smooth = (smooth * 7 + (now - sent)) / 8;
                 if now > lasts / 2 {
-                    carried += PACKET_BYTES;
+                    carried += self.packet;
                     seen.longest_wait = seen.longest_wait.max(now - sent - self.round_trip);
                 }
-                rate.on_answer(self.began + now, self.began + sent, PACKET_BYTES, !sends);
+                rate.on_answer(self.began + now, self.began + sent, self.packet, !sends);
                 ceiling.on_answer(&Answer {
                     rate: rate.bytes_per_second(),
                     now: self.began + now,
                     sent: self.began + sent,
-                    bytes: PACKET_BYTES,
+                    bytes: self.packet,
                     app_limited: !sends,
                     base: self.round_trip,
                     window,
@@ -284,6 +352,7 @@ mod tests {
             sends: |_| true,
             part: |_| 1.0,
             told: None,
+            packet: PACKET_BYTES,
         }
     }
 
@@ -328,7 +397,7 @@ mod tests {
             let seen = path.run(4 << 20, Duration::from_secs(8));
             // Little waits, so that in a stall the link runs out of it.
             let what = format!("{round_trip_ms} ms: {seen:?}");
-            assert!(seen.used > 0.85 && seen.longest_wait < Duration::from_millis(80), "{what}");
+            assert!(seen.used > 0.85 && seen.longest_wait < Duration::from_millis(45) + path.round_trip / 4, "{what}");
         }
     }
 
@@ -341,11 +410,27 @@ mod tests {
 
     #[test]
     fn a_queue_of_others_is_not_given_way_to() {
-        let others: fn(Duration) -> Duration =
+        let much: fn(Duration) -> Duration =
             |at| if at > Duration::from_secs(1) { Duration::from_millis(120) } else { Duration::ZERO };
-        let path = path(100.0, 10, others);
-        let seen = path.run(4 << 20, Duration::from_secs(8));
-        assert!(seen.used > 0.97, "{seen:?}");
+        let little: fn(Duration) -> Duration =
+            |at| if at > Duration::from_secs(1) { Duration::from_millis(10) } else { Duration::ZERO };
+        let cases = [(0, little), (10, much)].into_iter().flat_map(|case| [(case, PACKET_BYTES), (case, JUMBO_BYTES)]);
+        for ((round_trip_ms, others), packet) in cases {
+            let path = Path { told: Some(12e6), packet, ..path(100.0, round_trip_ms, others) };
+            // Longer than anything is believed, twice.
+            let seen = path.run(4 << 20, Duration::from_secs(60));
+            let what = format!("{round_trip_ms} ms, by {packet}: {seen:?}");
+            assert!(seen.used > 0.8 && seen.longest_wait < others(Duration::MAX) + QUEUE_MAX * 4, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_carries_more_than_was_seen_is_used() {
+        for round_trip_ms in [0, 10, 50] {
+            let path = Path { told: Some(1e6), ..path(100.0, round_trip_ms, |_| Duration::ZERO) };
+            let seen = path.run(2 << 20, Duration::from_secs(2));
+            assert!(seen.used > 0.97, "{round_trip_ms} ms: {seen:?}");
+        }
     }
 
     #[test]
@@ -364,7 +449,7 @@ mod tests {
         let base = Duration::from_millis(10);
         let begun = |told| {
             let mut ceiling = Ceiling::new();
-            ceiling.begin(base, told);
+            ceiling.begin(Instant::now(), base, told);
             ceiling.bytes()
         };
         assert_eq!(begun(Told::Carries(10e6)), 160_000);
@@ -374,11 +459,37 @@ mod tests {
         assert_eq!(begun(Told::Carries(1e3)), FLOOR_BYTES);
     }
 
+    /// A packet each millisecond, answered after `round_trip`, without ever all in flight that may be.
+    fn never_full(round_trip: Duration) -> Ceiling {
+        let (began, mut ceiling) = (Instant::now(), Ceiling::new());
+        ceiling.begin(began, Duration::from_millis(1), Told::Carries(20e6));
+        for millis in 0..1_000 {
+            let sent = began + Duration::from_millis(millis);
+            ceiling.on_answer(&Answer {
+                now: sent + round_trip,
+                sent,
+                bytes: PACKET_BYTES,
+                app_limited: false,
+                base: Duration::from_millis(1),
+                rate: Some(10_000_000),
+                window: 2 << 20,
+            });
+        }
+        ceiling
+    }
+
+    #[test]
+    fn before_all_is_in_flight_a_long_queue_counts_and_a_short_one_does_not() {
+        assert_eq!(never_full(Duration::from_millis(1)).bytes(), 140_000);
+        assert_eq!(never_full(Duration::from_millis(300)).bytes(), 70_000);
+    }
+
     #[test]
     fn a_sender_with_nothing_more_to_send_is_not_held_back() {
         let began = Instant::now();
         let mut ceiling = Ceiling::new();
-        for millis in 0..1_000 {
+        ceiling.on_full(began);
+        for millis in 1..1_000 {
             let sent = began + Duration::from_millis(millis);
             ceiling.on_answer(&Answer {
                 now: sent + Duration::from_millis(300),

@@ -58,7 +58,7 @@ impl Rate {
     /// A packet was answered.
     pub(super) fn on_answer(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool) {
         let moment = self.moment.get_or_insert(Moment { at: now, answers: 0, bytes: 0, last_sent: sent, busy: true });
-        moment.answers += 1;
+        moment.answers += super::counted(bytes);
         moment.bytes += bytes;
         moment.last_sent = moment.last_sent.max(sent);
         moment.busy &= !app_limited;
