@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_link_may_carry_is_a_bound_that_is_soon_raised() {
+    fn what_the_first_burst_has_told_is_where_it_begins() {
         let base = Duration::from_millis(10);
         let begun = |told| {
             let mut ceiling = Ceiling::new();
